@@ -1,0 +1,48 @@
+// Command simulator serves simulated messaging providers for development: real protocols, no account, no network.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"switchboard/internal/simulator"
+	"switchboard/internal/simulator/cloudapi"
+)
+
+func main() {
+	listen := flag.String("listen", "127.0.0.1:4000", "`address` of the WhatsApp Cloud API simulator and its page")
+	webhook := flag.String("webhook-url", "http://127.0.0.1:3000/webhooks/waba", "`URL` at which the product takes the demo number's webhooks")
+	level := flag.String("log-level", "info", "debug, info, warn or error")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := run(ctx, *listen, *webhook, *level)
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "simulator:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, listen, webhook, level string) error {
+	if flag.NArg() > 0 {
+		return fmt.Errorf("unexpected argument %q; --help lists the flags", flag.Arg(0))
+	}
+	var lvl slog.Level
+	if err := lvl.UnmarshalText([]byte(level)); err != nil {
+		return fmt.Errorf("-log-level is %q; it must be debug, info, warn or error", level)
+	}
+	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: lvl}))
+	number := cloudapi.DemoNumber(webhook)
+	waba, err := cloudapi.New(cloudapi.Options{Logger: log, Numbers: []cloudapi.Number{number}, AutoRegister: &number})
+	if err != nil {
+		return fmt.Errorf("-webhook-url is %q; it must be an http or https URL: %w", webhook, err)
+	}
+	return simulator.Run(ctx, log, os.Stdout, simulator.Part{
+		Name: "WhatsApp Cloud API", Listen: listen, Provider: waba, Hint: number.Hint,
+	})
+}

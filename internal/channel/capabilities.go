@@ -1,0 +1,30 @@
+package channel
+
+import "switchboard/internal/domain"
+
+// Capabilities is what a kind of channel can do, for those who must know it
+// without a session: a route that answers "the channel cannot do this".
+type Capabilities struct {
+	Reactions bool
+	Edits     bool
+	Revokes   bool
+	Templates bool
+	// Typing: the customer sees when an operator writes.
+	Typing bool
+	// Linking: the channel is opened by QR or pairing code instead of
+	// credentials.
+	Linking bool
+	// StartsChats: an operator may write first.
+	StartsChats bool
+	// Window: free-form messages only within 24 hours of the customer's last.
+	Window bool
+}
+
+var capabilities = map[domain.ChannelKind]Capabilities{
+	domain.KindWABA:     {Reactions: true, Templates: true, Typing: true, StartsChats: true, Window: true},
+	domain.KindTelegram: {Reactions: true, Edits: true, Revokes: true, Typing: true},
+	domain.KindWhatsApp: {Reactions: true, Edits: true, Revokes: true, Typing: true, Linking: true, StartsChats: true},
+}
+
+// Of returns what channels of a kind can do.
+func Of(kind domain.ChannelKind) Capabilities { return capabilities[kind] }

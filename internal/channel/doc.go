@@ -1,0 +1,19 @@
+// Package channel says what a channel session is: the small interface that
+// every provider's package fills, the capabilities that it may have besides,
+// and the coded states and outcomes that the rest of the house understands.
+//
+// A session is made by a Factory, run by a worker that holds the channel's
+// lease, and ends with its context. It knows no store: what it receives it
+// hands to its Host, what it shall send it is given.
+//
+// # What a session may rely on
+//
+//   - Run is called once. Its context ends when the lease is lost or released,
+//     the channel is disabled or changed, or the worker stops; Run returns soon
+//     after, with nothing of the session left running.
+//   - Send, Do, FetchMedia and Typing are called only between Ready and the
+//     end of Run's context, possibly at the same time for different chats, and
+//     never at the same time for one chat.
+//   - Host.Receive returns nil only when everything it was given is committed:
+//     acknowledge to the provider after that, never before.
+package channel

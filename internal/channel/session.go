@@ -1,0 +1,138 @@
+package channel
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"time"
+
+	"switchboard/internal/domain"
+)
+
+// Session is one open channel.
+type Session interface {
+	// Run connects and serves until ctx ends (then it returns nil) or the
+	// session cannot go on. An error that is a *Down tells the worker what to
+	// show and whether to try again; any other error is shown as ChannelError
+	// and tried again with back-off.
+	Run(ctx context.Context) error
+	// Send hands a message to the provider. ctx carries the deadline until
+	// which the worker trusts its lease. A failure is a *SendError; any other
+	// error counts as an unknown outcome.
+	Send(ctx context.Context, message domain.Outbound) (Sent, error)
+}
+
+// Sent is what the provider said to an accepted message.
+type Sent struct {
+	ExternalID string
+	// At is the provider's time of the message; zero where it tells none.
+	At domain.Time
+}
+
+// The capabilities that a session may have beside Session.
+type (
+	// Commander carries out actions that may be repeated without harm. An
+	// error is a *SendError; an unknown outcome is tried again.
+	Commander interface {
+		Do(ctx context.Context, command domain.Command) error
+	}
+	// MediaFetcher opens a file that the provider holds for us. A
+	// *SendError that is not Retry means that it cannot be had any more.
+	MediaFetcher interface {
+		FetchMedia(ctx context.Context, ref string) (io.ReadCloser, error)
+	}
+	// Typer shows the customer that somebody writes. lastExternalID is the
+	// customer's newest message, which some providers want named.
+	Typer interface {
+		Typing(ctx context.Context, peer, lastExternalID string, on bool) error
+	}
+	// Resender is a session whose provider recognises a message sent twice
+	// under one id: after a crash its sends are repeated with NewExternalID's
+	// id instead of becoming unknown.
+	Resender interface {
+		NewExternalID() string
+	}
+)
+
+// Host is what the worker gives to a session.
+type Host interface {
+	// Receive stores what happened on the channel, all of it or nothing.
+	Receive(ctx context.Context, items []domain.Inbound) error
+	// SetStatus tells how the channel is; reason is a sentence for people and
+	// code a word for programs. Telling the same again does nothing.
+	SetStatus(ctx context.Context, state domain.ChannelState, code, reason string) error
+	// Ready says that the session can send from now on.
+	Ready()
+	// OpenMedia opens a stored file for sending.
+	OpenMedia(ctx context.Context, mediaID int64) (io.ReadCloser, domain.Media, error)
+}
+
+// Config is what a session is made from.
+type Config struct {
+	Channel domain.Channel
+	// Secrets are the channel's credentials, unsealed. They stay in memory.
+	Secrets map[string]string
+	Host    Host
+	Logger  *slog.Logger
+}
+
+// Factory makes sessions of one kind.
+type Factory func(Config) (Session, error)
+
+// Down is why a session ended by itself.
+type Down struct {
+	State  domain.ChannelState
+	Code   string
+	Reason string // a sentence for people: what happened and what to do
+	// Permanent sessions wait until somebody connects or changes the channel.
+	Permanent bool
+	Cause     error
+}
+
+func (d *Down) Error() string {
+	if d.Cause != nil {
+		return fmt.Sprintf("channel is %s (%s): %v", d.State, d.Code, d.Cause)
+	}
+	return fmt.Sprintf("channel is %s (%s)", d.State, d.Code)
+}
+
+// Unwrap gives the cause.
+func (d *Down) Unwrap() error { return d.Cause }
+
+// Outcome says what is known of a send that failed.
+type Outcome int
+
+// The outcomes of a failed send.
+const (
+	// Unknown: the request may have reached the provider. Never repeated by
+	// itself, unless the session is a Resender.
+	Unknown Outcome = iota
+	// Refused: the provider said no; repeating it would fail again.
+	Refused
+	// NotSent: it certainly did not happen and may be tried again.
+	NotSent
+)
+
+// SendError is a send or a command that did not succeed.
+type SendError struct {
+	Outcome Outcome
+	Code    string // stable word, for example "rate_limited", "window_closed", "provider_131026"
+	Message string // a sentence for the operator
+	// RetryAfter is how long the provider asks to wait (NotSent only; 0: our
+	// own back-off decides).
+	RetryAfter time.Duration
+	// WholeChannel: the wait holds for all of the channel's messages.
+	WholeChannel bool
+	Cause        error
+}
+
+func (e *SendError) Error() string {
+	if e.Cause != nil {
+		return fmt.Sprintf("send: %s: %v", e.Code, e.Cause)
+	}
+	return "send: " + e.Code
+}
+
+// Unwrap gives the cause.
+func (e *SendError) Unwrap() error { return e.Cause }

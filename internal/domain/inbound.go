@@ -1,0 +1,162 @@
+package domain
+
+// InboundMessage is a message as a channel delivers it, already converted from
+// the provider's form. It may be the customer's (FromMe false) or one that the
+// organization sent from elsewhere, such as its own phone (FromMe true).
+type InboundMessage struct {
+	// ExternalID is the provider's id. Together with channel, chat and sender
+	// it is the key under which a redelivery is recognised.
+	ExternalID string
+	Peer       Peer
+	// Sender is who wrote in a group; in a direct chat it is empty and the
+	// peer is the sender.
+	Sender Peer
+	FromMe bool
+
+	Type     MessageType
+	Content  string
+	Media    *InboundMedia
+	Location *Location
+	// ReplyToExternalID quotes another message of the chat.
+	ReplyToExternalID string
+	ProviderTime      Time
+	// System messages and imports raise no unread count.
+	Silent bool
+}
+
+// Peer is an address on the provider's network, with what is known of who is
+// behind it.
+type Peer struct {
+	// Address is the chat's (or sender's) address on the channel's network.
+	Address    string
+	Kind       ChatKind
+	Name       string
+	Identities []Identity
+}
+
+// IdentityKind is the name space of an Identity.
+type IdentityKind string
+
+// The kinds of identities.
+const (
+	IdentityPhone    IdentityKind = "phone"    // digits only, with country code
+	IdentityLID      IdentityKind = "lid"      // WhatsApp's hidden id
+	IdentityTelegram IdentityKind = "telegram" // Telegram's numeric user id
+	IdentityUsername IdentityKind = "username" // Telegram's @name, without the @, lower case
+	IdentityGroup    IdentityKind = "group"    // a group's address
+)
+
+// Identity is one of the names under which a contact is known. Within an
+// organization a (Kind, Value) belongs to one contact.
+type Identity struct {
+	Kind  IdentityKind
+	Value string
+}
+
+// InboundMedia is a file that the provider holds for us.
+type InboundMedia struct {
+	// Ref is the provider's handle, opaque to all but the channel.
+	Ref        string
+	MIME       string
+	Filename   string
+	Size       int64
+	SHA256     string // lower-case hex, empty where not told
+	Width      int
+	Height     int
+	DurationMS int
+}
+
+// InboundReaction sets (or with an empty Emoji takes away) one sender's
+// reaction on a message of the chat.
+type InboundReaction struct {
+	// ExternalID is the provider's id of the update itself (not of the message
+	// it speaks of): a redelivery is recognised by it. Empty where there is
+	// none; then only the time orders.
+	ExternalID       string
+	Peer             Peer
+	Sender           Peer
+	FromMe           bool
+	TargetExternalID string
+	Emoji            string
+	ProviderTime     Time
+}
+
+// InboundStatus reports how far an outbound message has come.
+type InboundStatus struct {
+	ExternalID string
+	// MessageID and Attempt are our own marks, where the provider gave them
+	// back (0 otherwise): they find the message before its send has returned.
+	MessageID int64
+	Attempt   int
+	Status    MessageStatus
+	Error     *SendError
+	At        Time
+}
+
+// InboundEdit replaces the content of a message.
+type InboundEdit struct {
+	ExternalID       string // as in InboundReaction
+	Peer             Peer
+	TargetExternalID string
+	Content          string
+	ProviderTime     Time
+}
+
+// InboundRevoke takes a message back.
+type InboundRevoke struct {
+	ExternalID       string // as in InboundReaction
+	Peer             Peer
+	TargetExternalID string
+	ProviderTime     Time
+}
+
+// Inbound is one thing that happened on a channel; exactly one field is set.
+type Inbound struct {
+	Message  *InboundMessage
+	Reaction *InboundReaction
+	Status   *InboundStatus
+	Edit     *InboundEdit
+	Revoke   *InboundRevoke
+}
+
+// Outbound is a message that a channel shall send.
+type Outbound struct {
+	Message Message
+	// Attempt counts from 1; with the message's id it is the mark by which a
+	// status is recognised (InboundStatus).
+	Attempt int
+	// Peer is the chat's address on the channel's network.
+	Peer string
+	// ReplyToExternalID quotes a message, where set.
+	ReplyToExternalID string
+}
+
+// CommandKind names an action on the provider's side that may be repeated
+// without harm.
+type CommandKind string
+
+// The kinds of commands.
+const (
+	CommandRead     CommandKind = "read"     // tell the customer's app that messages were read
+	CommandReaction CommandKind = "reaction" // set or take away our reaction
+	CommandEdit     CommandKind = "edit"     // replace the text of our message
+	CommandRevoke   CommandKind = "revoke"   // take our message back
+)
+
+// Command is an action that a channel shall carry out on an existing message.
+type Command struct {
+	ID        int64
+	ChannelID int64
+	ChatID    int64
+	MessageID int64
+	Kind      CommandKind
+	// Peer is the chat's address; TargetExternalID the message's;
+	// TargetSender the address of its author in a group, empty for our own.
+	Peer             string
+	TargetExternalID string
+	TargetSender     string
+	TargetFromMe     bool
+	// Value is the emoji of a reaction or the new text of an edit.
+	Value    string
+	Attempts int
+}

@@ -1,0 +1,205 @@
+package inbox
+
+import (
+	"context"
+	"strings"
+	"unicode/utf8"
+
+	"switchboard/internal/channel"
+	"switchboard/internal/domain"
+	"switchboard/internal/store"
+)
+
+// act runs fn on a message of the caller's organization, and wakes the
+// channel's worker.
+func (s *Service) act(ctx context.Context, p domain.Principal, messageID int64, fn func(*store.Tx, store.Own) error) (domain.Message, error) {
+	var (
+		message   domain.Message
+		channelID int64
+	)
+	err := s.write(ctx, p.OrganizationID, func(tx *store.Tx) error {
+		own, err := tx.LockMessage(messageID)
+		if err != nil {
+			return err
+		}
+		channelID = own.ChannelID
+		if err := fn(tx, own); err != nil {
+			return err
+		}
+		message, err = tx.Message(messageID)
+		if err != nil {
+			return err
+		}
+		tx.Broadcast(domain.EventMessageUpdated, message)
+		return nil
+	})
+	if err == nil {
+		s.waker.Wake(channelID)
+	}
+	return message, err
+}
+
+// Retry sends a message again that failed, or whose fate is not known. That is
+// an operator's decision: an unknown one may have arrived.
+func (s *Service) Retry(ctx context.Context, p domain.Principal, messageID int64) (domain.Message, error) {
+	return s.act(ctx, p, messageID, func(tx *store.Tx, own store.Own) error {
+		if !own.FromMe || own.Revoked || own.Status != domain.StatusFailed && own.Status != domain.StatusUnknown {
+			return domain.NewError(domain.CodeConflict, "Only a message of yours that failed, or whose fate is not known, can be sent again.")
+		}
+		to, err := tx.Destination(own.ChatID, p.UserID)
+		if err != nil {
+			return err
+		}
+		if err := reachable(to); err != nil {
+			return err
+		}
+		if own.Type != domain.TypeTemplate && channel.Of(own.ChannelKind).Window && windowClosed(to, tx.Now()) {
+			return errWindowClosed
+		}
+		return tx.Requeue(messageID)
+	})
+}
+
+// React puts the organization's reaction on a message; an empty emoji takes it
+// away.
+func (s *Service) React(ctx context.Context, p domain.Principal, messageID int64, emoji string) (domain.Message, error) {
+	if len(emoji) > maxEmoji || !utf8.ValidString(emoji) || strings.ContainsAny(emoji, " \t\r\n\x00") {
+		return domain.Message{}, domain.Invalid("emoji", "One emoji is wanted, or nothing to take the reaction away.")
+	}
+	return s.act(ctx, p, messageID, func(tx *store.Tx, own store.Own) error {
+		if !channel.Of(own.ChannelKind).Reactions {
+			return domain.NewError(domain.CodeUnsupported, "This channel has no reactions.")
+		}
+		if own.Revoked {
+			return domain.NewError(domain.CodeConflict, "The message was taken back.")
+		}
+		to, err := tx.Destination(own.ChatID, p.UserID)
+		if err != nil {
+			return err
+		}
+		if err := reachable(to); err != nil {
+			return err
+		}
+		if channel.Of(own.ChannelKind).Window && windowClosed(to, tx.Now()) {
+			return errWindowClosed
+		}
+		if _, err := tx.SetReaction(messageID, store.SenderMe, to.UserName, true, emoji, tx.Now()); err != nil {
+			return err
+		}
+		return tx.EnqueueCommand(command(own, domain.CommandReaction, emoji))
+	})
+}
+
+// Edit replaces the text of one of the organization's own messages.
+func (s *Service) Edit(ctx context.Context, p domain.Principal, messageID int64, content string) (domain.Message, error) {
+	edit := SendInput{Type: domain.TypeText, Content: content}
+	if err := edit.normalize(); err != nil {
+		return domain.Message{}, err
+	}
+	return s.act(ctx, p, messageID, func(tx *store.Tx, own store.Own) error {
+		if err := s.changeable(tx, p, own, channel.Of(own.ChannelKind).Edits, "edited"); err != nil {
+			return err
+		}
+		if own.Type != domain.TypeText && !own.Type.HasMedia() {
+			return domain.NewError(domain.CodeConflict, "Only texts and captions can be edited.")
+		}
+		edit.Type = own.Type
+		if err := edit.fits(); err != nil {
+			return err
+		}
+		if _, err := tx.EditMessage(messageID, content, tx.Now()); err != nil {
+			return err
+		}
+		if err := refreshChat(tx, own); err != nil {
+			return err
+		}
+		return tx.EnqueueCommand(command(own, domain.CommandEdit, content))
+	})
+}
+
+// Revoke takes one of the organization's own messages back: out of the outbox
+// while it is there, from the customer's phone where the channel can.
+func (s *Service) Revoke(ctx context.Context, p domain.Principal, messageID int64) (domain.Message, error) {
+	return s.act(ctx, p, messageID, func(tx *store.Tx, own store.Own) error {
+		if own.FromMe && own.Status == domain.StatusQueued && !own.Revoked {
+			if err := tx.Cancel(messageID, domain.SendError{Code: reasonCanceled, Message: "It was taken back before it was sent."}); err != nil {
+				return err
+			}
+			return refreshChat(tx, own)
+		}
+		if err := s.changeable(tx, p, own, channel.Of(own.ChannelKind).Revokes, "taken back"); err != nil {
+			return err
+		}
+		if _, err := tx.RevokeMessage(messageID, tx.Now()); err != nil {
+			return err
+		}
+		if err := refreshChat(tx, own); err != nil {
+			return err
+		}
+		return tx.EnqueueCommand(command(own, domain.CommandRevoke, ""))
+	})
+}
+
+// changeable says why a sent message cannot be edited or revoked.
+func (s *Service) changeable(tx *store.Tx, p domain.Principal, own store.Own, can bool, what string) error {
+	switch {
+	case !own.FromMe:
+		return domain.Errorf(domain.CodeConflict, "Only your own messages can be %s.", what)
+	case own.Revoked:
+		return domain.NewError(domain.CodeConflict, "The message was taken back.")
+	case !can:
+		return domain.Errorf(domain.CodeUnsupported, "On this channel a message that was sent cannot be %s.", what)
+	case own.Status == domain.StatusQueued || own.Status == domain.StatusSending:
+		return domain.NewError(domain.CodeConflict, "The message is just being sent; try again in a moment.")
+	case own.Status == domain.StatusFailed:
+		return domain.NewError(domain.CodeConflict, "The message was not sent.")
+	}
+	to, err := tx.Destination(own.ChatID, p.UserID)
+	if err != nil {
+		return err
+	}
+	return reachable(to)
+}
+
+func refreshChat(tx *store.Tx, own store.Own) error {
+	chat, changed, err := tx.RefreshLast(own.ChatID, own.ID)
+	if err == nil && changed {
+		tx.ChatUpdated(chat)
+	}
+	return err
+}
+
+func command(own store.Own, kind domain.CommandKind, value string) domain.Command {
+	return domain.Command{ChannelID: own.ChannelID, ChatID: own.ChatID, MessageID: own.ID, Kind: kind, Value: value}
+}
+
+// MarkRead marks a chat's messages as read, up to one of them or (nil) all,
+// and tells the customer's app. A chat that is read already stays untouched.
+func (s *Service) MarkRead(ctx context.Context, p domain.Principal, chatID int64, upToID *int64) (domain.Chat, error) {
+	var (
+		reading store.Reading
+		upTo    int64
+	)
+	if upToID != nil {
+		upTo = *upToID
+	}
+	err := s.write(ctx, p.OrganizationID, func(tx *store.Tx) error {
+		var err error
+		reading, err = tx.MarkRead(chatID, upTo)
+		if err != nil || !reading.Changed {
+			return err
+		}
+		tx.MessagesRead(domain.MessagesRead{ChatID: chatID, ReadByUserID: p.UserID, UpToMessageID: reading.UpToID})
+		tx.ChatUpdated(reading.Chat)
+		if reading.InboundID == 0 {
+			return nil
+		}
+		return tx.EnqueueCommand(domain.Command{
+			ChannelID: reading.ChannelID, ChatID: chatID, MessageID: reading.InboundID, Kind: domain.CommandRead,
+		})
+	})
+	if err == nil && reading.Changed {
+		s.waker.Wake(reading.ChannelID)
+	}
+	return reading.Chat, err
+}

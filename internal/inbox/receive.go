@@ -1,0 +1,271 @@
+package inbox
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"time"
+
+	"switchboard/internal/domain"
+	"switchboard/internal/store"
+)
+
+// Receive stores what happened on a channel, in one transaction. It returns
+// nil only when all of it is committed (or was before: redeliveries change
+// nothing), so that the caller may acknowledge to the provider.
+//
+// An item that the database can never take is set aside and logged, and the
+// rest goes on: one poison message must not hold up a channel for ever.
+func (s *Service) Receive(ctx context.Context, channelID int64, items []domain.Inbound, guards ...store.Guard) error {
+	organizationID, err := s.organizationOf(ctx, channelID)
+	if err != nil {
+		return err
+	}
+	work := make([]channelItem, len(items))
+	for i, item := range items {
+		work[i] = channelItem{channelID: channelID, inbound: item}
+	}
+	return s.receive(ctx, organizationID, work, nil, guards...)
+}
+
+// channelItem is one thing that happened on one channel.
+type channelItem struct {
+	channelID int64
+	inbound   domain.Inbound
+	// raw is the provider's form, kept when the item must be set aside.
+	raw []byte
+}
+
+// receive stores items of one organization together with what finish adds. If
+// the data of an item is at fault, the items are stored one by one, and what
+// fails again is set aside.
+func (s *Service) receive(ctx context.Context, organizationID int64, items []channelItem, finish func(*store.Tx) error, guards ...store.Guard) error {
+	err := s.receiveTogether(ctx, organizationID, items, finish, guards...)
+	if err == nil || !store.IsPermanent(err) {
+		return err
+	}
+	for _, item := range items {
+		err := s.receiveTogether(ctx, organizationID, []channelItem{item}, nil, guards...)
+		switch {
+		case err == nil:
+		case store.IsPermanent(err):
+			if err := s.setAside(ctx, organizationID, item, err); err != nil {
+				return err
+			}
+		default:
+			return err
+		}
+	}
+	if finish == nil {
+		return nil
+	}
+	return s.write(ctx, organizationID, finish, guards...)
+}
+
+func (s *Service) receiveTogether(ctx context.Context, organizationID int64, items []channelItem, finish func(*store.Tx) error, guards ...store.Guard) error {
+	var told tally
+	err := s.write(ctx, organizationID, func(tx *store.Tx) error {
+		told = tally{}
+		for _, item := range items {
+			if err := s.apply(tx, item.channelID, item.inbound, &told); err != nil {
+				return err
+			}
+		}
+		if finish != nil {
+			return finish(tx)
+		}
+		return nil
+	}, guards...)
+	if err == nil {
+		s.measure(told)
+	}
+	return err
+}
+
+// setAside keeps an item that cannot be stored, with the reason.
+func (s *Service) setAside(ctx context.Context, organizationID int64, item channelItem, cause error) error {
+	raw := item.raw
+	if raw == nil {
+		encoded, err := json.Marshal(item.inbound)
+		if err != nil {
+			return err
+		}
+		raw = encoded
+	}
+	if err := s.store.Reject(ctx, organizationID, item.channelID, raw, cause.Error()); err != nil {
+		return err
+	}
+	s.logger.ErrorContext(ctx, "inbound item set aside", slog.Int64("organization", organizationID),
+		slog.Int64("channel", item.channelID), slog.String("code", string(domain.CodeOf(cause))))
+	if s.measures.Rejected != nil {
+		s.measures.Rejected(domain.KindWABA)
+	}
+	return nil
+}
+
+// tally is what a transaction did, told to the measures once it is committed.
+type tally struct {
+	ingested   []ingested
+	duplicates []domain.ChannelKind
+}
+
+type ingested struct {
+	kind domain.ChannelKind
+	at   domain.Time
+}
+
+func (s *Service) measure(t tally) {
+	now := s.store.Now()
+	for _, m := range t.ingested {
+		if s.measures.Ingested != nil {
+			s.measures.Ingested(m.kind, time.Duration(now-m.at)*time.Millisecond)
+		}
+	}
+	for _, kind := range t.duplicates {
+		if s.measures.Duplicate != nil {
+			s.measures.Duplicate(kind)
+		}
+	}
+}
+
+// apply stores one item.
+func (s *Service) apply(tx *store.Tx, channelID int64, in domain.Inbound, told *tally) error {
+	switch {
+	case in.Message != nil:
+		return s.applyMessage(tx, channelID, *in.Message, told)
+	case in.Status != nil:
+		return s.applyStatus(tx, channelID, *in.Status)
+	case in.Reaction != nil:
+		return s.applyReaction(tx, channelID, *in.Reaction)
+	case in.Edit != nil:
+		return s.applyEdit(tx, channelID, *in.Edit)
+	case in.Revoke != nil:
+		return s.applyRevoke(tx, channelID, *in.Revoke)
+	default:
+		return errors.New("an inbound item holds nothing")
+	}
+}
+
+// maxClockLead is how far a provider's clock may be ahead of ours. A message
+// from further in the future is dated now: it would stand on top of every list
+// until its time comes.
+const maxClockLead = time.Minute
+
+func (s *Service) applyMessage(tx *store.Tx, channelID int64, in domain.InboundMessage, told *tally) error {
+	peer, err := tx.Peer(channelID, in.Peer.Address)
+	if err != nil {
+		return err
+	}
+	if in.ProviderTime == 0 || in.ProviderTime > tx.Now().Add(maxClockLead) {
+		in.ProviderTime = tx.Now()
+	}
+	newChat, err := s.ensurePeer(tx, channelID, &peer, in.Peer, in.ProviderTime)
+	if err != nil {
+		return err
+	}
+	message, early, err := s.insertInbound(tx, channelID, peer, in)
+	if err != nil {
+		return err
+	}
+	if message == nil {
+		told.duplicates = append(told.duplicates, peer.Kind)
+		return nil
+	}
+	chat, err := tx.Touch(store.Activity{
+		ChatID: peer.ChatID, MessageID: message.ID, Content: in.Content, Type: in.Type, FromMe: in.FromMe,
+		ProviderTime: in.ProviderTime, Silent: in.Silent,
+	})
+	if err != nil {
+		return err
+	}
+	if newChat {
+		tx.NewChat(chat)
+	}
+	tx.NewMessage(*message)
+	if !newChat {
+		tx.ChatUpdated(chat)
+	}
+	if !in.FromMe && !in.Silent {
+		told.ingested = append(told.ingested, ingested{kind: peer.Kind, at: in.ProviderTime})
+	}
+	if early {
+		return s.applyEarly(tx, channelID, in.ExternalID)
+	}
+	return nil
+}
+
+// ensurePeer makes what is missing of a peer's contact and chat, and takes
+// over a new name.
+func (s *Service) ensurePeer(tx *store.Tx, channelID int64, known *store.Known, peer domain.Peer, at domain.Time) (newChat bool, err error) {
+	if known.ChatID != 0 && (peer.Name == "" || peer.Name == known.ContactName) {
+		return false, nil
+	}
+	contactID, _, err := tx.EnsureContact(peer.Identities, peer.Name)
+	if err != nil {
+		return false, err
+	}
+	if peer.Name != "" {
+		known.ContactName = peer.Name
+	}
+	if known.ChatID != 0 {
+		return false, nil
+	}
+	kind := peer.Kind
+	if kind == "" {
+		kind = domain.ChatDirect
+	}
+	known.ContactID = contactID
+	known.ChatID, newChat, err = tx.EnsureChat(store.NewChatInput{
+		ChannelID: channelID, ChannelKind: known.Kind, Kind: kind, Peer: peer.Address, ContactID: contactID, ActivityAt: at,
+	})
+	return newChat, err
+}
+
+// insertInbound adds the row and what hangs on it. nil without an error is a
+// redelivery.
+func (s *Service) insertInbound(tx *store.Tx, channelID int64, peer store.Known, in domain.InboundMessage) (*domain.Message, bool, error) {
+	row := store.NewMessageInput{
+		ChatID: peer.ChatID, ChannelID: channelID, ChannelKind: peer.Kind, Type: in.Type, Content: in.Content, Location: in.Location,
+		ReplyToExternalID: in.ReplyToExternalID, FromMe: in.FromMe, SenderKey: in.Sender.Address, SenderName: in.Sender.Name,
+		Status: domain.StatusReceived, ExternalID: in.ExternalID, ProviderTime: in.ProviderTime,
+	}
+	if in.FromMe {
+		row.SenderKey, row.Status = store.SenderMe, domain.StatusSent
+	} else if row.SenderName == "" && in.Sender.Address == "" {
+		row.SenderName = peer.ContactName
+	}
+	if in.ReplyToExternalID != "" {
+		quoted, err := tx.FindExternal(channelID, in.Peer.Address, in.ReplyToExternalID)
+		if err != nil {
+			return nil, false, err
+		}
+		if quoted.ID != 0 {
+			row.ReplyToID = &quoted.ID
+		}
+	}
+	if in.Media != nil {
+		media, err := tx.InsertInboundMedia(channelID, *in.Media)
+		if err != nil {
+			return nil, false, err
+		}
+		row.MediaID = &media.ID
+	}
+	id, early, err := tx.InsertMessage(row)
+	if err != nil {
+		return nil, false, err
+	}
+	if id == 0 {
+		if row.MediaID != nil {
+			return nil, false, tx.DropMedia(*row.MediaID)
+		}
+		return nil, false, nil
+	}
+	if row.MediaID != nil {
+		if err := tx.LinkMedia(*row.MediaID, id); err != nil {
+			return nil, false, err
+		}
+	}
+	message, err := tx.Complete(id, row)
+	return &message, early, err
+}

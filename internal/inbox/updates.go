@@ -1,0 +1,141 @@
+package inbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"switchboard/internal/domain"
+	"switchboard/internal/store"
+)
+
+func (s *Service) applyStatus(tx *store.Tx, channelID int64, in domain.InboundStatus) error {
+	change, found, raised, err := tx.RaiseStatus(channelID, in)
+	if err != nil {
+		return err
+	}
+	if raised {
+		tx.MessageStatus(change)
+	}
+	if !found && in.ExternalID != "" {
+		return tx.KeepEarly(channelID, in.ExternalID, domain.Inbound{Status: &in})
+	}
+	return nil
+}
+
+func (s *Service) applyReaction(tx *store.Tx, channelID int64, in domain.InboundReaction) error {
+	target, err := tx.FindExternal(channelID, in.Peer.Address, in.TargetExternalID)
+	if err != nil {
+		return err
+	}
+	if target.ID == 0 {
+		return tx.KeepEarly(channelID, in.TargetExternalID, domain.Inbound{Reaction: &in})
+	}
+	isNew, err := tx.FirstSeen(channelID, in.ExternalID)
+	if err != nil || !isNew {
+		return err
+	}
+	key, name := in.Sender.Address, in.Sender.Name
+	if in.FromMe {
+		key = store.SenderMe
+	} else if name == "" {
+		name = in.Peer.Name
+	}
+	changed, err := tx.SetReaction(target.ID, key, name, in.FromMe, in.Emoji, in.ProviderTime)
+	if err != nil || !changed {
+		return err
+	}
+	return messageUpdated(tx, target.ID)
+}
+
+func (s *Service) applyEdit(tx *store.Tx, channelID int64, in domain.InboundEdit) error {
+	target, err := tx.FindExternal(channelID, in.Peer.Address, in.TargetExternalID)
+	if err != nil {
+		return err
+	}
+	if target.ID == 0 {
+		return tx.KeepEarly(channelID, in.TargetExternalID, domain.Inbound{Edit: &in})
+	}
+	isNew, err := tx.FirstSeen(channelID, in.ExternalID)
+	if err != nil || !isNew {
+		return err
+	}
+	changed, err := tx.EditMessage(target.ID, in.Content, in.ProviderTime)
+	if err != nil || !changed {
+		return err
+	}
+	return contentChanged(tx, target)
+}
+
+func (s *Service) applyRevoke(tx *store.Tx, channelID int64, in domain.InboundRevoke) error {
+	target, err := tx.FindExternal(channelID, in.Peer.Address, in.TargetExternalID)
+	if err != nil {
+		return err
+	}
+	if target.ID == 0 {
+		return tx.KeepEarly(channelID, in.TargetExternalID, domain.Inbound{Revoke: &in})
+	}
+	changed, err := tx.RevokeMessage(target.ID, in.ProviderTime)
+	if err != nil || !changed {
+		return err
+	}
+	return contentChanged(tx, target)
+}
+
+// contentChanged tells of a message whose words changed, and of its chat if
+// they stand under the chat's name.
+func contentChanged(tx *store.Tx, message store.MessageRef) error {
+	if err := messageUpdated(tx, message.ID); err != nil {
+		return err
+	}
+	chat, changed, err := tx.RefreshLast(message.ChatID, message.ID)
+	if err == nil && changed {
+		tx.ChatUpdated(chat)
+	}
+	return err
+}
+
+func messageUpdated(tx *store.Tx, id int64) error {
+	message, err := tx.Message(id)
+	if err != nil {
+		return err
+	}
+	tx.Broadcast(domain.EventMessageUpdated, message)
+	return nil
+}
+
+// applyEarly applies what came before its message: statuses that overtook the
+// answer to a send, reactions that overtook what they react to.
+func (s *Service) applyEarly(tx *store.Tx, channelID int64, externalID string) error {
+	updates, err := tx.TakeEarly(channelID, externalID)
+	if err != nil {
+		return err
+	}
+	for _, update := range updates {
+		if err := s.apply(tx, channelID, update, &tally{}); err != nil {
+			return fmt.Errorf("apply an early update: %w", err)
+		}
+	}
+	return nil
+}
+
+// memory is how long updates are remembered: providers redeliver for 7 days.
+const memory = 8 * 24 * time.Hour
+
+// Reconcile applies updates that were stored at the same moment as the message
+// they speak of, so that neither saw the other, and forgets old ones. It is
+// called again and again by whoever runs the background work.
+func (s *Service) Reconcile(ctx context.Context) error {
+	ripe, err := s.store.RipeEarlyUpdates(ctx, 100)
+	if err != nil {
+		return err
+	}
+	var failed error
+	for _, u := range ripe {
+		failed = errors.Join(failed, s.write(ctx, u.OrganizationID, func(tx *store.Tx) error {
+			return s.applyEarly(tx, u.ChannelID, u.ExternalID)
+		}))
+	}
+	return errors.Join(failed, s.store.ForgetUpdates(ctx, s.store.Now().Add(-memory)))
+}

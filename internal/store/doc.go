@@ -1,0 +1,22 @@
+// Package store keeps everything in PostgreSQL or SQLite, through one code
+// path: GORM for connections, transactions and scanning, SQL that both
+// databases understand, and versioned migrations.
+//
+// # Invariants
+//
+//   - A change and its events are one transaction (InOrg). The counter row in
+//     event_heads is updated by its last statement, so that an organization's
+//     seq is 1..N in commit order and has no gap: a transaction that fails
+//     takes its numbers back with it.
+//   - Whatever a worker writes for a channel is guarded by its lease's term
+//     (Holding). The guard locks the lease row in share mode, so that a
+//     take-over waits for writers that hold the old term and refuses the rest.
+//   - A message is known by (channel, external id, chat, sender). That unique
+//     key, and nothing in memory, decides what is a redelivery.
+//   - Locks are taken in the order lease, contact, chat, message, counter row.
+//     What still collides (two transactions that touch several chats in
+//     different order) is ended by the database and run again.
+//   - Times are Unix milliseconds. Leases go by the database's clock, the rest
+//     by the process's.
+//   - Every query about an organization's data names the organization.
+package store

@@ -1,0 +1,149 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"switchboard/internal/domain"
+)
+
+// LeaseClaim says which channels a worker wants to own.
+type LeaseClaim struct {
+	// WorkerID is the holder. It must be of one running process alone: a
+	// process that starts again under a used id would own the sessions of the
+	// one before it.
+	WorkerID string
+	TTL      time.Duration
+	// Limit is the most channels to take now.
+	Limit int
+	// Kinds are those that the worker can run.
+	Kinds []domain.ChannelKind
+	// Only restricts the claim to these channels; empty means any.
+	Only []int64
+}
+
+// AcquireLeases takes free channels, and those whose lease has expired, for a
+// worker: enabled, not deleted, oldest id first. Each comes with a term higher
+// than all before it. No two callers get the same channel, and none waits for
+// another: what somebody else is taking is passed over.
+//
+// A lease runs from somewhere between call and return, by the database's
+// clock; the caller may trust it only for TTL from before the call.
+func (s *Store) AcquireLeases(ctx context.Context, claim LeaseClaim) ([]Lease, error) {
+	if claim.Limit <= 0 || len(claim.Kinds) == 0 {
+		return nil, nil
+	}
+	only, args := "", map[string]any{
+		"worker": claim.WorkerID, "ttl": claim.TTL.Milliseconds(), "kinds": claim.Kinds, "limit": claim.Limit,
+	}
+	if len(claim.Only) > 0 {
+		only, args["only"] = " AND c.id IN @only", claim.Only
+	}
+	lock := ""
+	if s.Postgres() {
+		// A row that is locked is being taken, or a writer of the old term is
+		// still at it: the next round finds it.
+		lock = " FOR UPDATE OF l SKIP LOCKED"
+	}
+	now := s.databaseNow()
+	var expired []Lease
+	err := s.db.WithContext(ctx).Raw(`WITH open AS (
+			SELECT l.channel_id FROM leases l JOIN channels c ON c.id = l.channel_id
+			WHERE l.expires_at <= `+now+` AND c.enabled AND c.deleted_at IS NULL AND c.kind IN @kinds`+only+`
+			ORDER BY l.channel_id LIMIT @limit`+lock+`)
+		UPDATE leases SET worker_id = @worker, term = term + 1, expires_at = `+now+` + @ttl
+		WHERE channel_id IN (SELECT channel_id FROM open) AND expires_at <= `+now+`
+		RETURNING channel_id, worker_id, term`, args).Scan(&expired).Error
+	if err != nil {
+		return nil, fmt.Errorf("take expired leases: %w", err)
+	}
+	if args["limit"] = claim.Limit - len(expired); len(expired) == claim.Limit {
+		return expired, nil
+	}
+	// A channel that was never taken has no row to lock. Of those who insert
+	// it at once, the primary key lets one through.
+	var fresh []Lease
+	err = s.db.WithContext(ctx).Raw(`INSERT INTO leases (channel_id, worker_id, term, expires_at)
+		SELECT c.id, @worker, 1, `+now+` + @ttl FROM channels c
+		WHERE c.enabled AND c.deleted_at IS NULL AND c.kind IN @kinds`+only+`
+			AND NOT EXISTS (SELECT 1 FROM leases l WHERE l.channel_id = c.id)
+		ORDER BY c.id LIMIT @limit
+		ON CONFLICT (channel_id) DO NOTHING
+		RETURNING channel_id, worker_id, term`, args).Scan(&fresh).Error
+	if err != nil {
+		// What was taken so far is the caller's, and expires if it goes.
+		return expired, fmt.Errorf("take free leases: %w", err)
+	}
+	return append(expired, fresh...), nil
+}
+
+// RenewLeases prolongs a worker's leases by one statement and returns those
+// that are still its own: the ones that are missing are lost. A lease that has
+// expired is not revived, even if nobody has taken it yet.
+func (s *Store) RenewLeases(ctx context.Context, workerID string, ttl time.Duration, channelIDs []int64) ([]Lease, error) {
+	if len(channelIDs) == 0 {
+		return nil, nil
+	}
+	now := s.databaseNow()
+	var held []Lease
+	err := s.db.WithContext(ctx).Raw("UPDATE leases SET expires_at = "+now+" + ? WHERE worker_id = ? AND channel_id IN ? AND expires_at > "+now+
+		" RETURNING channel_id, worker_id, term", ttl.Milliseconds(), workerID, channelIDs).Scan(&held).Error
+	if err != nil {
+		return nil, fmt.Errorf("renew leases: %w", err)
+	}
+	return held, nil
+}
+
+// ReleaseLease ends a lease at once, so that the next worker need not wait for
+// its expiry. A lease that is held under another term or by another worker
+// stays as it is.
+func (s *Store) ReleaseLease(ctx context.Context, lease Lease) error {
+	err := s.db.WithContext(ctx).Exec("UPDATE leases SET expires_at = 0 WHERE channel_id = ? AND worker_id = ? AND term = ?",
+		lease.ChannelID, lease.WorkerID, lease.Term).Error
+	if err != nil {
+		return fmt.Errorf("release the lease on channel %d: %w", lease.ChannelID, err)
+	}
+	return nil
+}
+
+// Duty is what waits for the worker that holds a channel, and how the channel
+// should be.
+type Duty struct {
+	ChannelID     int64
+	ConfigVersion int64
+	Enabled       bool // false as well when the channel is deleted
+	Outbox        bool // a message may be due
+	Commands      bool // a command may be due
+	Media         bool // a download is due
+}
+
+// Idle reports whether nothing waits.
+func (d Duty) Idle() bool { return !d.Outbox && !d.Commands && !d.Media }
+
+// Duties looks over all channels of a worker with one query: what is due by the
+// process's clock, and which channels were changed, disabled or deleted.
+func (s *Store) Duties(ctx context.Context, workerID string) ([]Duty, error) {
+	var duties []Duty
+	// The first condition on status is the partial index's own, word for word:
+	// SQLite takes the index for no other.
+	err := s.db.WithContext(ctx).Raw(`SELECT l.channel_id, c.config_version, (c.enabled AND c.deleted_at IS NULL) AS enabled,
+			EXISTS (SELECT 1 FROM messages m WHERE m.channel_id = l.channel_id
+				AND m.status IN ('queued', 'sending') AND m.status = 'queued' AND m.next_attempt_at <= @now) AS outbox,
+			EXISTS (SELECT 1 FROM commands k WHERE k.channel_id = l.channel_id AND k.next_attempt_at <= @now) AS commands,
+			EXISTS (SELECT 1 FROM media f WHERE f.channel_id = l.channel_id AND f.state = 'pending' AND f.next_attempt_at <= @now) AS media
+		FROM leases l JOIN channels c ON c.id = l.channel_id WHERE l.worker_id = @worker`,
+		map[string]any{"worker": workerID, "now": s.Now()}).Scan(&duties).Error
+	if err != nil {
+		return nil, fmt.Errorf("look for due work: %w", err)
+	}
+	return duties, nil
+}
+
+// OutboxDepth counts the messages that wait to be sent on a worker's channels.
+func (s *Store) OutboxDepth(ctx context.Context, workerID string) (int64, error) {
+	var depth int64
+	err := s.db.WithContext(ctx).Raw(`SELECT COUNT(*) FROM messages m WHERE m.status IN ('queued', 'sending') AND m.status = 'queued'
+		AND m.channel_id IN (SELECT channel_id FROM leases WHERE worker_id = ?)`, workerID).Scan(&depth).Error
+	return depth, err
+}

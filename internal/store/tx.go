@@ -1,0 +1,237 @@
+package store
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+
+	"gorm.io/gorm"
+
+	"switchboard/internal/domain"
+)
+
+// Tx is a transaction of one organization. It is a domain.Notifier: what it is
+// told is appended to the organization's event log as the transaction's last
+// statement. It is used by one goroutine and is dead after commit.
+type Tx struct {
+	store          *Store
+	db             *gorm.DB
+	organizationID int64
+	now            domain.Time
+	events         []domain.Event
+	users          []UserEvent
+	err            error
+}
+
+var _ domain.Notifier = (*Tx)(nil)
+
+// UserEvent is an event for one user's sockets, outside the log.
+type UserEvent struct {
+	UserID int64
+	Name   string
+	Data   json.RawMessage
+}
+
+// Committed is what a committed transaction has to tell the sockets.
+type Committed struct {
+	Events []domain.Event
+	Users  []UserEvent
+}
+
+// Lease is the proof that a worker owns a channel.
+type Lease struct {
+	ChannelID int64
+	WorkerID  string
+	Term      int64
+}
+
+// ErrLeaseLost is returned when a channel's lease is not held any more under
+// the term that a writer named. Nothing was written.
+var ErrLeaseLost = errors.New("the lease on the channel is held by another worker or has ended")
+
+// Guard makes a transaction conditional on a lease: see InOrg.
+type Guard func(*Tx) error
+
+// Holding is the guard of everything that a worker writes for a channel. It
+// locks the lease's row against a change of owner until the commit.
+func Holding(lease Lease) Guard {
+	return func(tx *Tx) error {
+		query := "SELECT 1 FROM leases WHERE channel_id = ? AND worker_id = ? AND term = ? AND expires_at > " + tx.store.databaseNow()
+		if tx.store.Postgres() {
+			query += " FOR SHARE"
+		}
+		var held int
+		if err := tx.db.Raw(query, lease.ChannelID, lease.WorkerID, lease.Term).Scan(&held).Error; err != nil {
+			return err
+		}
+		if held != 1 {
+			return ErrLeaseLost
+		}
+		return nil
+	}
+}
+
+// attempts is how often a transaction that lost against another one is tried.
+const attempts = 4
+
+// InOrg runs fn in a transaction of an organization and commits it together
+// with the events that fn told of. Guards run first. When the database ends
+// the transaction because of others beside it, fn runs again from the start:
+// it must have no effect outside the transaction.
+func (s *Store) InOrg(ctx context.Context, organizationID int64, fn func(*Tx) error, guards ...Guard) (Committed, error) {
+	var err error
+	for range attempts {
+		var committed Committed
+		committed, err = s.inOrgOnce(ctx, organizationID, fn, guards)
+		if err == nil || !isConcurrency(err) || ctx.Err() != nil {
+			return committed, err
+		}
+	}
+	return Committed{}, err
+}
+
+func (s *Store) inOrgOnce(ctx context.Context, organizationID int64, fn func(*Tx) error, guards []Guard) (Committed, error) {
+	tx := &Tx{store: s, organizationID: organizationID, now: s.Now()}
+	err := s.db.WithContext(ctx).Transaction(func(db *gorm.DB) error {
+		tx.db = db
+		for _, guard := range guards {
+			if err := guard(tx); err != nil {
+				return err
+			}
+		}
+		if err := fn(tx); err != nil {
+			return err
+		}
+		if tx.err != nil {
+			return tx.err
+		}
+		return tx.appendEvents()
+	})
+	if err != nil {
+		return Committed{}, err
+	}
+	return Committed{Events: tx.events, Users: tx.users}, nil
+}
+
+// Now is the time of the transaction by the process's clock, for created_at
+// and the like.
+func (tx *Tx) Now() domain.Time { return tx.now }
+
+// OrganizationID is whose transaction it is.
+func (tx *Tx) OrganizationID() int64 { return tx.organizationID }
+
+// appendEvents writes the log. The counter row stays locked from here to the
+// commit, so nothing may come after it: that is what makes seq free of gaps.
+func (tx *Tx) appendEvents() error {
+	n := len(tx.events)
+	if n == 0 {
+		return nil
+	}
+	var head struct {
+		Seq   int64
+		Epoch string
+	}
+	const advance = "UPDATE event_heads SET seq = seq + ? WHERE organization_id = ? RETURNING seq, epoch"
+	if tx.store.Postgres() {
+		// One round trip under the lock instead of two.
+		rows := strings.TrimSuffix(strings.Repeat("(?::bigint, ?::text, ?::text, ?::bigint), ", n), ", ")
+		args := make([]any, 0, 4*n+4)
+		args = append(args, n, tx.organizationID)
+		for i, e := range tx.events {
+			args = append(args, i+1, e.Name, string(e.Data), e.At)
+		}
+		query := "WITH head AS (" + advance + "), appended AS (" +
+			"INSERT INTO events (organization_id, seq, name, data, at) " +
+			"SELECT ?, head.seq - ? + line.n, line.name, line.data, line.at FROM head, (VALUES " + rows + ") AS line (n, name, data, at)) " +
+			"SELECT seq, epoch FROM head"
+		// The placeholders of the middle part stand before those of the rows.
+		ordered := append([]any{args[0], args[1], tx.organizationID, n}, args[2:]...)
+		if err := tx.db.Raw(query, ordered...).Scan(&head).Error; err != nil {
+			return fmt.Errorf("append events: %w", err)
+		}
+	} else if err := tx.db.Raw(advance, n, tx.organizationID).Scan(&head).Error; err != nil {
+		return fmt.Errorf("advance the event log: %w", err)
+	}
+	if head.Seq == 0 {
+		return fmt.Errorf("organization %d has no event log: %w", tx.organizationID, ErrNotFound)
+	}
+	for i := range tx.events {
+		tx.events[i].Seq = head.Seq - int64(n) + int64(i) + 1
+		tx.events[i].Epoch = head.Epoch
+	}
+	if tx.store.Postgres() {
+		return nil
+	}
+	for _, e := range tx.events {
+		if err := tx.db.Exec("INSERT INTO events (organization_id, seq, name, data, at) VALUES (?, ?, ?, ?, ?)",
+			e.OrganizationID, e.Seq, e.Name, string(e.Data), e.At).Error; err != nil {
+			return fmt.Errorf("append events: %w", err)
+		}
+	}
+	return nil
+}
+
+func (tx *Tx) record(name string, data any) {
+	body, err := json.Marshal(data)
+	if err != nil {
+		tx.err = errors.Join(tx.err, fmt.Errorf("encode %s: %w", name, err))
+		return
+	}
+	tx.events = append(tx.events, domain.Event{OrganizationID: tx.organizationID, Name: name, Data: body, At: tx.now})
+}
+
+// NewChat logs chat:new.
+func (tx *Tx) NewChat(chat domain.Chat) { tx.record(domain.EventChatNew, chat) }
+
+// NewMessage logs message:new.
+func (tx *Tx) NewMessage(message domain.Message) { tx.record(domain.EventMessageNew, message) }
+
+// ChatUpdated logs chat:updated. Within a transaction only the last state of a
+// chat is told: the ones before it were never visible to anyone.
+func (tx *Tx) ChatUpdated(chat domain.Chat) {
+	prefix := []byte(fmt.Sprintf(`{"id":%d,`, chat.ID))
+	for i, e := range tx.events {
+		if e.Name == domain.EventChatUpdated && len(e.Data) > len(prefix) && string(e.Data[:len(prefix)]) == string(prefix) {
+			tx.events = append(tx.events[:i], tx.events[i+1:]...)
+			break
+		}
+	}
+	tx.record(domain.EventChatUpdated, chat)
+}
+
+// MessagesRead logs messages:read.
+func (tx *Tx) MessagesRead(read domain.MessagesRead) { tx.record(domain.EventMessagesRead, read) }
+
+// MessageStatus logs message:status.
+func (tx *Tx) MessageStatus(change domain.MessageStatusChange) {
+	tx.record(domain.EventMessageStatus, change)
+}
+
+// ChatDeleted logs chat:deleted.
+func (tx *Tx) ChatDeleted(chatID int64) {
+	tx.record(domain.EventChatDeleted, domain.ChatDeleted{ChatID: chatID})
+}
+
+// User tells one user's sockets after the commit; it is not in the log.
+func (tx *Tx) User(userID int64, event string, data any) {
+	body, err := json.Marshal(data)
+	if err != nil {
+		tx.err = errors.Join(tx.err, fmt.Errorf("encode %s: %w", event, err))
+		return
+	}
+	tx.users = append(tx.users, UserEvent{UserID: userID, Name: event, Data: body})
+}
+
+// Broadcast logs any other event of the organization.
+func (tx *Tx) Broadcast(event string, data any) { tx.record(event, data) }
+
+// newEpoch names a log.
+func newEpoch() string {
+	var b [8]byte
+	_, _ = rand.Read(b[:]) // never fails (crypto/rand)
+	return hex.EncodeToString(b[:])
+}

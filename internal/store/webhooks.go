@@ -1,0 +1,142 @@
+package store
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"switchboard/internal/domain"
+)
+
+// Delivery is a webhook as it came.
+type Delivery struct {
+	ID         int64
+	Kind       domain.ChannelKind
+	ChannelIDs []int64 // the channels whose signature the body carries
+	Body       []byte
+	ReceivedAt domain.Time
+	Attempts   int
+}
+
+// InsertDelivery commits a webhook. Until claim has passed, the caller works
+// on it; afterwards any node may.
+func (s *Store) InsertDelivery(ctx context.Context, d Delivery, claim time.Duration) (int64, error) {
+	channels, err := json.Marshal(d.ChannelIDs)
+	if err != nil {
+		return 0, err
+	}
+	now := s.Now()
+	var id int64
+	err = s.db.WithContext(ctx).Raw(
+		"INSERT INTO webhook_deliveries (kind, channel_ids, body, received_at, claimed_until) VALUES (?, ?, ?, ?, ?) RETURNING id",
+		d.Kind, string(channels), d.Body, now, now.Add(claim)).Scan(&id).Error
+	if err != nil {
+		return 0, fmt.Errorf("store webhook: %w", err)
+	}
+	return id, nil
+}
+
+// ClaimDeliveries takes up to limit webhooks that nobody works on, oldest
+// first, for the time of claim.
+func (s *Store) ClaimDeliveries(ctx context.Context, limit int, claim time.Duration) ([]Delivery, error) {
+	now := s.Now()
+	candidates := "SELECT id FROM webhook_deliveries WHERE claimed_until < ? ORDER BY id LIMIT ?"
+	if s.Postgres() {
+		candidates += " FOR UPDATE SKIP LOCKED"
+	}
+	var rows []struct {
+		ID         int64
+		Kind       domain.ChannelKind
+		ChannelIDs string `gorm:"column:channel_ids"`
+		Body       []byte
+		ReceivedAt domain.Time
+		Attempts   int
+	}
+	err := s.db.WithContext(ctx).Raw(
+		"UPDATE webhook_deliveries SET claimed_until = ?, attempts = attempts + 1 WHERE id IN ("+candidates+") "+
+			"RETURNING id, kind, channel_ids, body, received_at, attempts",
+		now.Add(claim), now, limit).Scan(&rows).Error
+	if err != nil {
+		return nil, fmt.Errorf("claim webhooks: %w", err)
+	}
+	deliveries := make([]Delivery, 0, len(rows))
+	for _, r := range rows {
+		d := Delivery{ID: r.ID, Kind: r.Kind, Body: r.Body, ReceivedAt: r.ReceivedAt, Attempts: r.Attempts}
+		if err := json.Unmarshal([]byte(r.ChannelIDs), &d.ChannelIDs); err != nil {
+			return nil, fmt.Errorf("webhook %d: %w", r.ID, err)
+		}
+		deliveries = append(deliveries, d)
+	}
+	return deliveries, nil
+}
+
+// PendingDeliveries counts the webhooks that are not processed yet.
+func (s *Store) PendingDeliveries(ctx context.Context) (int64, error) {
+	var n int64
+	err := s.db.WithContext(ctx).Raw("SELECT COUNT(*) FROM webhook_deliveries").Scan(&n).Error
+	return n, err
+}
+
+// DropDeliveries removes webhooks of which everything is stored.
+func (s *Store) DropDeliveries(ctx context.Context, ids []int64) error {
+	return s.db.WithContext(ctx).Exec("DELETE FROM webhook_deliveries WHERE id IN ?", ids).Error
+}
+
+// DropDeliveries is the same within the transaction that stores their content.
+func (tx *Tx) DropDeliveries(ids []int64) error {
+	return tx.db.Exec("DELETE FROM webhook_deliveries WHERE id IN ?", ids).Error
+}
+
+// Reject sets a part of a webhook aside, with why it could not be processed.
+func (s *Store) Reject(ctx context.Context, organizationID, channelID int64, item []byte, reason string) error {
+	err := s.db.WithContext(ctx).Exec("INSERT INTO webhook_rejects (organization_id, channel_id, item, error, created_at) VALUES (?, ?, ?, ?, ?)",
+		organizationID, channelID, item, reason, s.Now()).Error
+	if err != nil {
+		return fmt.Errorf("set aside: %w", err)
+	}
+	return nil
+}
+
+// Rejects counts what was set aside on a channel.
+func (s *Store) Rejects(ctx context.Context, channelID int64) (int64, error) {
+	var n int64
+	err := s.db.WithContext(ctx).Raw("SELECT COUNT(*) FROM webhook_rejects WHERE channel_id = ?", channelID).Scan(&n).Error
+	return n, err
+}
+
+// ChannelOrganization tells whose a channel is; deleted channels count. It
+// never changes, so callers may remember it.
+func (s *Store) ChannelOrganization(ctx context.Context, channelID int64) (int64, error) {
+	var id int64
+	err := s.db.WithContext(ctx).Raw("SELECT organization_id FROM channels WHERE id = ?", channelID).Scan(&id).Error
+	if err == nil && id == 0 {
+		err = domain.NotFound("channel")
+	}
+	return id, err
+}
+
+// EarlyUpdate names something that waits for its message.
+type EarlyUpdate struct {
+	ChannelID, OrganizationID int64
+	ExternalID                string
+}
+
+// RipeEarlyUpdates lists waiting updates whose message is here: the two were
+// stored at the same moment and did not see each other.
+func (s *Store) RipeEarlyUpdates(ctx context.Context, limit int) ([]EarlyUpdate, error) {
+	var rows []EarlyUpdate
+	err := s.db.WithContext(ctx).Raw(`SELECT DISTINCT u.channel_id, m.organization_id, u.external_id
+		FROM early_updates u JOIN messages m ON m.channel_id = u.channel_id AND m.external_id = u.external_id LIMIT ?`, limit).Scan(&rows).Error
+	return rows, err
+}
+
+// ForgetUpdates removes the memory of updates from before a time: those that
+// wait for a message that never came, and those that guard against
+// redeliveries. Providers redeliver for 7 days.
+func (s *Store) ForgetUpdates(ctx context.Context, before domain.Time) error {
+	if err := s.db.WithContext(ctx).Exec("DELETE FROM early_updates WHERE created_at < ?", before).Error; err != nil {
+		return err
+	}
+	return s.db.WithContext(ctx).Exec("DELETE FROM seen_updates WHERE created_at < ?", before).Error
+}

@@ -1,0 +1,206 @@
+package telemetry
+
+import (
+	"crypto/sha256"
+	"crypto/subtle"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// Reasons of SocketAuthFailures.
+const (
+	AuthNoToken = "no_token"
+	AuthInvalid = "invalid_token"
+	AuthExpired = "expired_token"
+	AuthRevoked = "revoked"
+	AuthOrigin  = "origin"
+	AuthLimit   = "limit"
+)
+
+// Queues of QueueDepth, as label values.
+const (
+	QueueOutbox   = "outbox"   // messages in status queued, over all channels of this worker
+	QueueWebhooks = "webhooks" // raw deliveries committed and not yet processed
+	QueueEmitter  = "emitter"  // events waiting to go to Redis
+	QueueMedia    = "media"    // downloads waiting
+)
+
+// latencyBuckets suit a way that should take 50 ms and may take half a minute while something is down.
+var latencyBuckets = []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30}
+
+// Metrics are the numbers of one process, on a registry of their own. All fields are safe for concurrent use. Label
+// values must come from small fixed sets: never an id, a path with ids, or anything that a user chose.
+type Metrics struct {
+	registry *prometheus.Registry
+
+	// SocketAuthFailures counts refused Socket.IO handshakes by reason (Auth…).
+	SocketAuthFailures *prometheus.CounterVec
+	// SocketsCut counts sockets closed by the server, by reason: slow, revoked, expired, flood, frame.
+	SocketsCut *prometheus.CounterVec
+	// ClientEvents counts events from clients, by event and result (ok or the error's code).
+	ClientEvents *prometheus.CounterVec
+
+	// EventsPublished counts committed events handed to Redis; EventsDropped those that it did not take, which the
+	// feeds fetch from the log instead; EventsBroadcast those that this node sent to its sockets.
+	EventsPublished prometheus.Counter
+	EventsDropped   prometheus.Counter
+	EventsBroadcast prometheus.Counter
+	// FeedGaps counts the times that a feed had to read the log because an event was missing.
+	FeedGaps prometheus.Counter
+	// FeedLatency is the time from an event's commit to its broadcast, in seconds.
+	FeedLatency prometheus.Histogram
+
+	// IngestLatency is the time from receipt of a provider's message to its commit, in seconds, by channel kind.
+	IngestLatency *prometheus.HistogramVec
+	// SendLatency is the time from queued to accepted by the provider, in seconds, by channel kind.
+	SendLatency *prometheus.HistogramVec
+	// Sends counts finished send attempts by channel kind and result: sent, failed, unknown.
+	Sends *prometheus.CounterVec
+	// Webhooks counts deliveries by result: accepted, duplicate, bad_signature, invalid, failed.
+	Webhooks *prometheus.CounterVec
+
+	// QueueDepth is what waits, by queue (Queue…); QueueDropped counts what a full queue refused.
+	QueueDepth   *prometheus.GaugeVec
+	QueueDropped *prometheus.CounterVec
+
+	// LeasesHeld is how many channels this worker owns; LeaseLosses counts those that it lost without giving them up.
+	LeasesHeld  prometheus.Gauge
+	LeaseLosses prometheus.Counter
+	// Channels is the number of this worker's channels by kind and state.
+	Channels *prometheus.GaugeVec
+
+	// Logins counts logins by result: ok, denied, throttled.
+	Logins *prometheus.CounterVec
+
+	httpRequests *prometheus.HistogramVec
+}
+
+// NewMetrics returns a process's metrics, together with those of the Go runtime and of the operating system's process.
+func NewMetrics() *Metrics {
+	r := prometheus.NewRegistry()
+	r.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	counter := func(name, help string) prometheus.Counter {
+		c := prometheus.NewCounter(prometheus.CounterOpts{Name: name, Help: help})
+		r.MustRegister(c)
+		return c
+	}
+	counters := func(name, help string, labels ...string) *prometheus.CounterVec {
+		c := prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
+		r.MustRegister(c)
+		return c
+	}
+	gauges := func(name, help string, labels ...string) *prometheus.GaugeVec {
+		g := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: name, Help: help}, labels)
+		r.MustRegister(g)
+		return g
+	}
+	histograms := func(name, help string, labels ...string) *prometheus.HistogramVec {
+		h := prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: name, Help: help, Buckets: latencyBuckets}, labels)
+		r.MustRegister(h)
+		return h
+	}
+	m := &Metrics{
+		registry:           r,
+		SocketAuthFailures: counters("socketio_authentication_failures_total", "Refused Socket.IO handshakes.", "reason"),
+		SocketsCut:         counters("switchboard_sockets_cut_total", "Sockets closed by the server.", "reason"),
+		ClientEvents:       counters("switchboard_client_events_total", "Events received from sockets.", "event", "result"),
+		EventsPublished:    counter("switchboard_events_published_total", "Committed events handed to Redis."),
+		EventsDropped:      counter("switchboard_events_dropped_total", "Committed events that Redis did not take; feeds read them from the log."),
+		EventsBroadcast:    counter("switchboard_events_broadcast_total", "Events broadcast to this node's sockets."),
+		FeedGaps:           counter("switchboard_feed_gaps_total", "Times a feed read missing events from the log."),
+		IngestLatency:      histograms("switchboard_ingest_duration_seconds", "From receipt of a provider's message to its commit.", "kind"),
+		SendLatency:        histograms("switchboard_send_duration_seconds", "From queued to accepted by the provider.", "kind"),
+		Sends:              counters("switchboard_sends_total", "Finished send attempts.", "kind", "result"),
+		Webhooks:           counters("switchboard_webhooks_total", "Webhook deliveries.", "result"),
+		QueueDepth:         gauges("switchboard_queue_depth", "Items that wait.", "queue"),
+		QueueDropped:       counters("switchboard_queue_dropped_total", "Items refused by a full queue.", "queue"),
+		LeaseLosses:        counter("switchboard_lease_losses_total", "Leases lost without being given up."),
+		Channels:           gauges("switchboard_channels", "Channels of this worker.", "kind", "state"),
+		Logins:             counters("switchboard_logins_total", "Logins.", "result"),
+		httpRequests:       histograms("switchboard_http_request_duration_seconds", "HTTP requests.", "route", "method", "status"),
+		FeedLatency: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "switchboard_feed_duration_seconds", Help: "From an event's commit to its broadcast.", Buckets: latencyBuckets,
+		}),
+		LeasesHeld: prometheus.NewGauge(prometheus.GaugeOpts{Name: "switchboard_leases_held", Help: "Channels that this worker owns."}),
+	}
+	r.MustRegister(m.FeedLatency, m.LeasesHeld)
+	m.startAtZero()
+	return m
+}
+
+// startAtZero makes the series of fixed labels exist from the start: an alert on a rate misses the first increment of a
+// series that was not there before.
+func (m *Metrics) startAtZero() {
+	for _, reason := range []string{AuthNoToken, AuthInvalid, AuthExpired, AuthRevoked, AuthOrigin, AuthLimit} {
+		m.SocketAuthFailures.WithLabelValues(reason)
+	}
+	for _, queue := range []string{QueueOutbox, QueueWebhooks, QueueEmitter, QueueMedia} {
+		m.QueueDropped.WithLabelValues(queue)
+	}
+	for _, result := range []string{"ok", "denied", "throttled"} {
+		m.Logins.WithLabelValues(result)
+	}
+	for _, result := range []string{"accepted", "duplicate", "bad_signature", "invalid", "failed"} {
+		m.Webhooks.WithLabelValues(result)
+	}
+}
+
+// WatchSockets registers socketio_connected_clients and socketio_rooms. The functions are called at every scrape and
+// must be quick and safe for concurrent use. Call it once.
+func (m *Metrics) WatchSockets(clients, rooms func() float64) {
+	m.registry.MustRegister(
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "socketio_connected_clients", Help: "Sockets connected to this node."}, clients),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "socketio_rooms", Help: "Socket.IO rooms on this node."}, rooms),
+	)
+}
+
+// Register adds a collector of the caller's own, such as the database pool's.
+func (m *Metrics) Register(c prometheus.Collector) error { return m.registry.Register(c) }
+
+// ObserveHTTP records a request. route is the pattern that matched ("/api/chats/:id"), or empty if none did.
+func (m *Metrics) ObserveHTTP(route, method string, status int, took time.Duration) {
+	if route == "" {
+		route = "none"
+	}
+	m.httpRequests.WithLabelValues(route, knownMethod(method), statusClass(status)).Observe(took.Seconds())
+}
+
+// knownMethod keeps a client from making series at will with methods of its own.
+func knownMethod(method string) string {
+	switch method {
+	case http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodOptions:
+		return method
+	default:
+		return "other"
+	}
+}
+
+// statusClass writes the status itself, if it is one: there are few, and 422 and 429 tell more than 4xx.
+func statusClass(status int) string {
+	if text := http.StatusText(status); text == "" {
+		return "other"
+	}
+	return strconv.Itoa(status)
+}
+
+// Handler serves /metrics. If token is not empty, it must come as a bearer token.
+func (m *Metrics) Handler(token string) http.Handler {
+	metrics := promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{Registry: m.registry, MaxRequestsInFlight: 4, EnableOpenMetrics: true})
+	want := sha256.Sum256([]byte(token))
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		bearer, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+		got := sha256.Sum256([]byte(bearer))
+		if token != "" && subtle.ConstantTimeCompare(got[:], want[:]) != 1 {
+			w.Header().Set("WWW-Authenticate", "Bearer")
+			http.Error(w, "This page needs the bearer token that METRICS_TOKEN sets.", http.StatusUnauthorized)
+			return
+		}
+		metrics.ServeHTTP(w, r)
+	})
+}
