@@ -19,8 +19,9 @@ type localWindows struct {
 // localEntry is a window or an account's known addresses; stamps hold when attempts were made or until when addresses
 // are known, oldest first.
 type localEntry struct {
-	key    string
-	stamps []stamp
+	key       string
+	stamps    []stamp
+	fullUntil time.Time // Redis refused, counting other nodes' attempts too
 }
 
 type stamp struct {
@@ -47,18 +48,32 @@ func (l *localWindows) entry(key string) *localEntry {
 	return entry
 }
 
-// wait says how long key's window stays full; 0 if it is not. mu is held.
-func (l *localWindows) wait(key string, limit int, now time.Time) time.Duration {
+// wait says how long key's window stays full; 0 if it is not. allowed says that Redis let the attempt through, so that
+// what it said to others meanwhile does not count. mu is held.
+func (l *localWindows) wait(key string, limit int, allowed bool, now time.Time) time.Duration {
 	e, found := l.entries[key]
 	if !found {
 		return 0
 	}
 	entry := e.Value.(*localEntry)
 	entry.stamps = slices.DeleteFunc(entry.stamps, func(s stamp) bool { return !now.Before(s.at.Add(ThrottleWindow)) })
-	if len(entry.stamps) < limit {
-		return 0
+	wait := time.Duration(0)
+	if !allowed {
+		wait = max(0, entry.fullUntil.Sub(now))
 	}
-	return entry.stamps[0].at.Add(ThrottleWindow).Sub(now)
+	if len(entry.stamps) >= limit {
+		wait = max(wait, entry.stamps[0].at.Add(ThrottleWindow).Sub(now))
+	}
+	return wait
+}
+
+// learn remembers what Redis, which knows all nodes' attempts, said of a window: how long it stays full, 0 if it is not.
+func (l *localWindows) learn(key string, wait time.Duration, now time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if _, found := l.entries[key]; found || wait > 0 {
+		l.entry(key).fullUntil = now.Add(wait)
+	}
 }
 
 func (l *localWindows) isKnown(k attemptKeys, now time.Time) bool {
@@ -72,10 +87,10 @@ func (l *localWindows) isKnown(k attemptKeys, now time.Time) bool {
 }
 
 // count adds the attempt to its account's pool and its address, or says how long to wait.
-func (l *localWindows) count(k attemptKeys, pool, id string, now time.Time) (wait time.Duration, ok bool) {
+func (l *localWindows) count(k attemptKeys, pool, id string, allowed bool, now time.Time) (wait time.Duration, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if wait := max(l.wait(pool, k.limit(pool), now), l.wait(k.address, AddressAttempts, now)); wait > 0 {
+	if wait := max(l.wait(pool, k.limit(pool), allowed, now), l.wait(k.address, AddressAttempts, allowed, now)); wait > 0 {
 		// Used, so that it is not what makes room for others.
 		l.entry(pool)
 		return wait, false

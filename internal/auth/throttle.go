@@ -52,8 +52,8 @@ const (
 // Both pools together allow 20 hashes per account in 15 minutes, from however many addresses.
 //
 // The counts are in Redis, so that they hold across nodes. Every node also counts what it let through itself, with the
-// same limits: that is what is left when Redis is down or has lost its memory. Then, and only then, the limits hold for
-// each node rather than for all together.
+// same limits, and remembers what Redis refused: that is what is left when Redis is down or has lost its memory. Then,
+// and only then, new attempts are limited on each node rather than on all together.
 type Throttle struct {
 	redis redis.UniversalClient // nil: this process is alone
 	log   *slog.Logger
@@ -105,7 +105,7 @@ func (t *Throttle) Allow(ctx context.Context, account string, address netip.Addr
 		a.pool = a.keys.known
 	}
 	if t.redisUsable(now) {
-		wait, err := t.countShared(ctx, a, knownHere)
+		wait, err := t.countShared(ctx, a, knownHere, now)
 		switch {
 		case err == nil && wait > 0:
 			return nil, throttled(wait)
@@ -117,7 +117,7 @@ func (t *Throttle) Allow(ctx context.Context, account string, address netip.Addr
 			t.pause(now, err)
 		}
 	}
-	if wait, ok := t.local.count(a.keys, a.pool, a.id, now); !ok {
+	if wait, ok := t.local.count(a.keys, a.pool, a.id, a.shared, now); !ok {
 		return nil, throttled(wait)
 	}
 	return a, nil
@@ -143,7 +143,7 @@ func (a *Attempt) Succeeded(ctx context.Context) {
 }
 
 // countShared counts the attempt in Redis and says how long to wait if it is not allowed. It sets a.pool.
-func (t *Throttle) countShared(ctx context.Context, a *Attempt, knownHere bool) (wait time.Duration, err error) {
+func (t *Throttle) countShared(ctx context.Context, a *Attempt, knownHere bool, now time.Time) (wait time.Duration, err error) {
 	ctx, cancel := context.WithTimeout(ctx, throttleTimeout)
 	defer cancel()
 	reply, err := accountScript.Run(ctx, t.redis, []string{a.keys.unknown, a.keys.known, a.keys.addresses},
@@ -159,8 +159,10 @@ func (t *Throttle) countShared(ctx context.Context, a *Attempt, knownHere bool) 
 	} else {
 		a.pool = a.keys.unknown
 	}
-	if reply[0] > 0 {
-		return time.Duration(reply[0]) * time.Millisecond, nil
+	wait = time.Duration(reply[0]) * time.Millisecond
+	t.local.learn(a.pool, wait, now)
+	if wait > 0 {
+		return wait, nil
 	}
 	ms, err := addressScript.Run(ctx, t.redis, []string{a.keys.address}, a.id, ThrottleWindow.Milliseconds(), AddressAttempts).Int64()
 	if err != nil {
@@ -170,7 +172,9 @@ func (t *Throttle) countShared(ctx context.Context, a *Attempt, knownHere bool) 
 		// The attempt is not made, so the account must not pay for it. A failure here only leaves it counted.
 		_ = t.redis.ZRem(ctx, a.pool, a.id).Err()
 	}
-	return time.Duration(ms) * time.Millisecond, nil
+	wait = time.Duration(ms) * time.Millisecond
+	t.local.learn(a.keys.address, wait, now)
+	return wait, nil
 }
 
 func (t *Throttle) redisUsable(now time.Time) bool {

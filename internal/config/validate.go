@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"regexp"
 	"strings"
+
 	"switchboard/internal/redisconn"
 )
 

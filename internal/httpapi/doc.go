@@ -13,7 +13,7 @@
 //	}
 //
 //	type createNoteInput struct {
-//		idPath                      // {id}, 1 or more
+//		IDPath                      // {id}, 1 or more
 //		Body struct {
 //			Content string `json:"content" minLength:"1" maxLength:"4000" doc:"What colleagues shall know." example:"Calls back on Monday."`
 //		}
@@ -28,7 +28,7 @@
 //
 //   - A body's fields are required unless tagged `json:"…,omitempty"`; use pointers to tell absent from zero, and
 //     Nullable where null has a meaning of its own. Unknown fields and query parameters are refused with 422.
-//   - Lists take pageQuery (or its fields) and answer a Page, made with pageOf; cursors come from encodeCursor.
+//   - Lists take PageQuery (or its fields) and answer a Page, made with pageOf; cursors come from encodeCursor.
 //   - Handlers return errors as they got them. errors.go alone maps a domain.Code to a status; what is not a
 //     *domain.Error is logged with the request's id and answered with 500 or 503, which tell nothing.
 //   - An id of another organization must answer domain.NotFound, like a missing one. The store's queries see to that,

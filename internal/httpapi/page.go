@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"strings"
 
 	"switchboard/internal/domain"
@@ -15,8 +16,8 @@ type Page[T any] struct {
 	NextCursor *string `json:"nextCursor" doc:"Pass it as cursor to get the next page; null on the last one."`
 }
 
-// pageQuery is the query of every list with a cursor.
-type pageQuery struct {
+// PageQuery is the query of every list with a cursor.
+type PageQuery struct {
 	Limit  int    `query:"limit" minimum:"1" maximum:"100" default:"50" doc:"Most items of the page."`
 	Cursor string `query:"cursor" maxLength:"512" doc:"The nextCursor of the page before. Opaque: do not make one yourself."`
 }
@@ -66,4 +67,4 @@ func decodeCursor(cursor string, position any) error {
 	return nil
 }
 
-var errTrailing = domain.NewError(domain.CodeInvalid, "not a single value")
+var errTrailing = errors.New("not a single value")

@@ -50,8 +50,8 @@ func answerOf[T any](body T, err error) (*answer[T], error) {
 	return &answer[T]{Body: body}, nil
 }
 
-// idPath is the {id} of a path.
-type idPath struct {
+// IDPath is the {id} of a path.
+type IDPath struct {
 	ID int64 `path:"id" minimum:"1" doc:"Its id." example:"42"`
 }
 

@@ -122,6 +122,9 @@ func orNull(schema map[string]any) map[string]any {
 	switch kind := schema["type"].(type) {
 	case string:
 		schema["type"] = []any{kind, "null"}
+		if values, ok := schema["enum"].([]any); ok {
+			schema["enum"] = append(values, nil)
+		}
 		return schema
 	case []any:
 		return schema // says so already

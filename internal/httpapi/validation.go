@@ -93,12 +93,21 @@ func invalidInput(status int, errs []error) *Problem {
 	p := newProblem(http.StatusUnprocessableEntity, domain.CodeInvalid, "The request is not valid.")
 	p.Errors = fields
 	if len(fields) > 0 {
-		p.Detail = strconv.Quote(fields[0].Field) + " " + fields[0].Message + "."
+		p.Detail = strconv.Quote(shorten(fields[0].Field)) + " " + fields[0].Message + "."
 	}
-	for i := range fields {
-		fields[i].Message = sentence(fields[i].Message)
+	for i, f := range fields {
+		fields[i] = FieldError{Field: shorten(f.Field), Message: sentence(f.Message)}
 	}
 	return p
+}
+
+// shorten keeps a field's name, which may be the caller's invention, from filling the answer.
+func shorten(field string) string {
+	const longest = 100
+	if len(field) <= longest {
+		return field
+	}
+	return strings.ToValidUTF8(field[:longest], "") + "…"
 }
 
 // fieldError reads what huma found wrong with one field or parameter.

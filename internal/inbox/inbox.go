@@ -2,7 +2,6 @@ package inbox
 
 import (
 	"context"
-	"encoding/json"
 	"log/slog"
 	"sync"
 	"time"
@@ -15,8 +14,9 @@ import (
 // it loses, the readers of the log find again.
 type Publisher interface {
 	Publish(events []domain.Event)
-	// User reaches one user's sockets; it is not in the log.
-	User(userID int64, event string, data any)
+	// User reaches one user's sockets; it is not in the log. The error is for
+	// data that cannot be encoded.
+	User(userID int64, event string, data any) error
 }
 
 // Waker tells the worker that runs a channel that there is work in the
@@ -76,6 +76,8 @@ func (s *Service) publish(committed store.Committed) {
 		s.publisher.Publish(committed.Events)
 	}
 	for _, e := range committed.Users {
-		s.publisher.User(e.UserID, e.Name, json.RawMessage(e.Data))
+		if err := s.publisher.User(e.UserID, e.Name, e.Data); err != nil {
+			s.logger.Error("event for a user not published", slog.String("event", e.Name), slog.Any("error", err))
+		}
 	}
 }

@@ -2,6 +2,7 @@ package media
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -10,8 +11,6 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
-
-	"crypto/rand"
 
 	"switchboard/internal/domain"
 )
@@ -27,7 +26,8 @@ var (
 // Blobs keeps media bytes. Its implementations are FileSystem and S3; both are safe for concurrent use.
 type Blobs interface {
 	// Put stores what r gives under key. size is in bytes; if r gives more or fewer, the error is ErrSize. -1 means that
-	// the size is not known. After an error there is no blob under key, unless there was one before.
+	// the size is not known. After an error there is no blob under key, unless there was one before, or the storage took it
+	// and could not say so.
 	Put(ctx context.Context, key string, r io.Reader, size int64, contentType string) error
 	// Open returns the blob for reading; the caller closes it. The error is fs.ErrNotExist if there is none.
 	Open(ctx context.Context, key string) (Blob, error)
@@ -82,7 +82,9 @@ func checkKey(key string) error {
 func notFound(key string) error { return fmt.Errorf("media %s: %w", key, fs.ErrNotExist) }
 
 // LimitReader returns a reader that fails with domain.CodeTooLarge once r gives more than limit bytes.
-func LimitReader(r io.Reader, limit int64) io.Reader { return &limitReader{r: r, left: limit, limit: limit} }
+func LimitReader(r io.Reader, limit int64) io.Reader {
+	return &limitReader{r: r, left: limit, limit: limit}
+}
 
 type limitReader struct {
 	r           io.Reader

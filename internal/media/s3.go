@@ -1,6 +1,7 @@
 package media
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -92,15 +93,29 @@ func (s *S3) Put(ctx context.Context, key string, r io.Reader, size int64, conte
 	if err := checkKey(key); err != nil {
 		return err
 	}
-	options := minio.PutObjectOptions{ContentType: contentType}
-	if size < 0 {
-		options.PartSize = unknownPart
+	options := minio.PutObjectOptions{
+		ContentType: contentType,
+		// Over TLS the signature never covers the body. Without, the client would sign it chunk by chunk, which is what
+		// storages that imitate S3 get wrong, with parts and with empty bodies.
+		DisableContentSha256: true,
 	}
 	sized := &sizedReader{ctx: ctx, r: r, size: size}
-	_, err := s.client.PutObject(ctx, s.bucket, s.prefix+key, sized, size, options)
+	body := bufio.NewReader(sized)
+	if size < 0 {
+		options.PartSize = unknownPart
+		// A blob without bytes has no parts, which not every storage takes.
+		if _, err := body.Peek(1); errors.Is(err, io.EOF) {
+			size = 0
+		}
+	}
+	var upload io.Reader = body
+	if size >= 0 {
+		// Given one byte more than announced, net/http complains only after the storage has taken the rest.
+		upload = io.LimitReader(body, size)
+	}
+	_, err := s.client.PutObject(ctx, s.bucket, s.prefix+key, upload, size, options)
 	if err == nil && size >= 0 {
-		// The client reads no further than size. Whatever is left would have been cut off.
-		err = s.undoIfLonger(ctx, key, sized)
+		err = s.undoIfLonger(ctx, key, body)
 	}
 	if err != nil && size >= 0 && sized.read != size && ctx.Err() == nil {
 		err = errors.Join(ErrSize, err)
@@ -135,8 +150,12 @@ func (s *S3) Open(ctx context.Context, key string) (Blob, error) {
 	if err == nil {
 		return Blob{ReadSeekCloser: object, Size: info.Size}, nil
 	}
-	err = errors.Join(err, object.Close())
-	if minio.ToErrorResponse(err).StatusCode == http.StatusNotFound {
+	_ = object.Close() // repeats the error
+	if minio.ToErrorResponse(err).Code == minio.NoSuchKey {
+		// A missing bucket looks the same, and must not pass for media that were never there.
+		if bucketErr := s.Check(ctx); bucketErr != nil {
+			return Blob{}, fmt.Errorf("open media %s: %w", key, bucketErr)
+		}
 		return Blob{}, notFound(key)
 	}
 	return Blob{}, fmt.Errorf("open media %s: %w", key, err)

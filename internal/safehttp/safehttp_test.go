@@ -171,17 +171,17 @@ func TestRedirectsIntoTheHouse(t *testing.T) {
 	c := newClient(t, Options{Resolver: resolver, dial: net.dial, Allow: []string{inside.Listener.Addr().String()}})
 	_, port, _ := strings.Cut(inside.Listener.Addr().String(), ":")
 	for to, want := range map[string]error{
-		"http://127.0.0.1:1/":                              ErrForbiddenAddress,
-		"http://[::ffff:127.0.0.1]:" + port + "/":          ErrForbiddenAddress,
-		"http://in.example:" + port + "/":                  ErrForbiddenAddress,
-		"http://169.254.169.254/latest/meta-data":          ErrForbiddenAddress,
-		inside.URL:                                         ErrRedirect, // allowed for whoever means it, not for whoever is sent there
-		"file:///etc/passwd":                               ErrForbiddenURL,
-		"gopher://8.8.8.8/":                                ErrForbiddenURL,
-		"http://user:password@8.8.8.8/":                    ErrForbiddenURL,
-		"http://a.example/again":                           ErrRedirect, // for ever
-		"//127.0.0.1:" + port + "/":                        ErrRedirect,
-		strings.Replace(inside.URL, "http", "HTTP", 1):     ErrRedirect,
+		"http://127.0.0.1:1/":                     ErrForbiddenAddress,
+		"http://[::ffff:127.0.0.1]:" + port + "/": ErrForbiddenAddress,
+		"http://in.example:" + port + "/":         ErrForbiddenAddress,
+		"http://169.254.169.254/latest/meta-data": ErrForbiddenAddress,
+		inside.URL:                                     ErrRedirect, // allowed for whoever means it, not for whoever is sent there
+		"file:///etc/passwd":                           ErrForbiddenURL,
+		"gopher://8.8.8.8/":                            ErrForbiddenURL,
+		"http://user:password@8.8.8.8/":                ErrForbiddenURL,
+		"http://a.example/again":                       ErrRedirect, // for ever
+		"//127.0.0.1:" + port + "/":                    ErrRedirect,
+		strings.Replace(inside.URL, "http", "HTTP", 1): ErrRedirect,
 	} {
 		target = to
 		_, err := get(t, c, "http://a.example/")
@@ -199,7 +199,7 @@ func TestAllowedEndpoint(t *testing.T) {
 			http.Redirect(w, r, "/to", http.StatusFound)
 			return
 		}
-		_, _ = io.WriteString(w, r.URL.Path+r.Header.Get("Authorization")+r.Header.Get("Referer"))
+		_, _ = io.WriteString(w, r.URL.Path+r.Header.Get("Authorization")+r.Header.Get("Referer")) //nolint:gosec // read by the test
 	})
 	c := newClient(t, Options{Allow: []string{s.Listener.Addr().String()}})
 	body, err := do(t, c, http.MethodGet, s.URL+"/from", http.Header{"Authorization": {"-me"}})

@@ -165,30 +165,32 @@ func (tx *Tx) takeUsername(contactID, owner int64, username string) error {
 	return tx.contactChanged(owner)
 }
 
-// mergeContact moves all that belongs to the contact from into the contact to.
+// mergeContact moves all that belongs to the contact from into the contact to,
+// and what is known of it only.
 func (tx *Tx) mergeContact(to, from int64) error {
+	failed := func(err error) error { return fmt.Errorf("merge contact %d into %d: %w", from, to, err) }
+	var gone struct{ Name, Phone, Username, AvatarURL string }
+	err := tx.db.Raw("SELECT name, phone, username, avatar_url FROM contacts WHERE id = ?", from).Scan(&gone).Error
+	if err != nil {
+		return failed(err)
+	}
+	err = tx.db.Exec(`UPDATE contacts SET updated_at = ?,
+			name = CASE WHEN name = '' THEN ? ELSE name END, phone = CASE WHEN phone = '' THEN ? ELSE phone END,
+			username = CASE WHEN username = '' THEN ? ELSE username END, avatar_url = CASE WHEN avatar_url = '' THEN ? ELSE avatar_url END
+		WHERE id = ?`, tx.now, gone.Name, gone.Phone, gone.Username, gone.AvatarURL, to).Error
+	if err != nil {
+		return failed(err)
+	}
 	for _, statement := range []string{
 		"UPDATE identities SET contact_id = ? WHERE contact_id = ?",
 		"UPDATE chats SET contact_id = ? WHERE contact_id = ?",
-		// What the remaining one lacks, it takes over.
-		`UPDATE contacts SET
-			name = CASE WHEN name = '' THEN (SELECT o.name FROM contacts o WHERE o.id = ?2) ELSE name END,
-			phone = CASE WHEN phone = '' THEN (SELECT o.phone FROM contacts o WHERE o.id = ?2) ELSE phone END,
-			username = CASE WHEN username = '' THEN (SELECT o.username FROM contacts o WHERE o.id = ?2) ELSE username END,
-			avatar_url = CASE WHEN avatar_url = '' THEN (SELECT o.avatar_url FROM contacts o WHERE o.id = ?2) ELSE avatar_url END
-			WHERE id = ?1`,
 	} {
-		args := []any{to, from}
-		if strings.Contains(statement, "?2") {
-			statement = strings.NewReplacer("?2", "?", "?1", "?").Replace(statement)
-			args = []any{from, from, from, from, to}
-		}
-		if err := tx.db.Exec(statement, args...).Error; err != nil {
-			return fmt.Errorf("merge contact %d into %d: %w", from, to, err)
+		if err := tx.db.Exec(statement, to, from).Error; err != nil {
+			return failed(err)
 		}
 	}
 	if err := tx.db.Exec("DELETE FROM contacts WHERE id = ? AND organization_id = ?", from, tx.organizationID).Error; err != nil {
-		return fmt.Errorf("merge contact %d into %d: %w", from, to, err)
+		return failed(err)
 	}
 	return nil
 }
@@ -242,7 +244,7 @@ func (tx *Tx) contactChanged(contactID int64) error {
 		return fmt.Errorf("list the chats of contact %d: %w", contactID, err)
 	}
 	for _, id := range chatIDs {
-		chat, err := tx.Chat(id, true)
+		chat, err := tx.LockChat(id)
 		if err != nil {
 			return err
 		}

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"time"
@@ -89,9 +90,11 @@ func (tx *Tx) DropDeliveries(ids []int64) error {
 }
 
 // Reject sets a part of a webhook aside, with why it could not be processed.
+// The same part redelivered is kept once.
 func (s *Store) Reject(ctx context.Context, organizationID, channelID int64, item []byte, reason string) error {
-	err := s.db.WithContext(ctx).Exec("INSERT INTO webhook_rejects (organization_id, channel_id, item, error, created_at) VALUES (?, ?, ?, ?, ?)",
-		organizationID, channelID, item, reason, s.Now()).Error
+	hash := sha256.Sum256(item)
+	err := s.db.WithContext(ctx).Exec(`INSERT INTO webhook_rejects (organization_id, channel_id, item, item_hash, error, created_at)
+		VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`, organizationID, channelID, item, hash[:], reason, s.Now()).Error
 	if err != nil {
 		return fmt.Errorf("set aside: %w", err)
 	}

@@ -51,6 +51,15 @@ type Metrics struct {
 	EventsPublished prometheus.Counter
 	EventsDropped   prometheus.Counter
 	EventsBroadcast prometheus.Counter
+	// Deliveries counts events times the sockets that they were broadcast to.
+	Deliveries prometheus.Counter
+	// EventsHealed counts events that Redis did not bring and a feed fetched from the log; EventsReplayed those sent to
+	// single sockets that had missed them; SyncResets the sockets told to refetch, by reason; LogReads the reads of the
+	// log, by purpose.
+	EventsHealed   prometheus.Counter
+	EventsReplayed prometheus.Counter
+	SyncResets     *prometheus.CounterVec
+	LogReads       *prometheus.CounterVec
 	// FeedGaps counts the times that a feed had to read the log because an event was missing.
 	FeedGaps prometheus.Counter
 	// FeedLatency is the time from an event's commit to its broadcast, in seconds.
@@ -113,6 +122,11 @@ func NewMetrics() *Metrics {
 		EventsPublished:    counter("switchboard_events_published_total", "Committed events handed to Redis."),
 		EventsDropped:      counter("switchboard_events_dropped_total", "Committed events that Redis did not take; feeds read them from the log."),
 		EventsBroadcast:    counter("switchboard_events_broadcast_total", "Events broadcast to this node's sockets."),
+		Deliveries:         counter("switchboard_deliveries_total", "Events delivered, once for each socket."),
+		EventsHealed:       counter("switchboard_events_healed_total", "Events that a feed fetched from the log because Redis did not bring them."),
+		EventsReplayed:     counter("switchboard_events_replayed_total", "Events sent to sockets that had missed them."),
+		SyncResets:         counters("switchboard_sync_resets_total", "Sockets told to refetch.", "reason"),
+		LogReads:           counters("switchboard_log_reads_total", "Reads of the event log.", "purpose"),
 		FeedGaps:           counter("switchboard_feed_gaps_total", "Times a feed read missing events from the log."),
 		IngestLatency:      histograms("switchboard_ingest_duration_seconds", "From receipt of a provider's message to its commit.", "kind"),
 		SendLatency:        histograms("switchboard_send_duration_seconds", "From queued to accepted by the provider.", "kind"),

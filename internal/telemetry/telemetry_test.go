@@ -44,21 +44,21 @@ func TestPlantedSecretsDoNotComeThrough(t *testing.T) {
 				"Authorization", "phone", "phoneNumber", "customer.phone", "content", "message_content", "text", "body", "apiKey",
 				"api_key", "encryptionKey", "cookie", "set-cookie", "email", "jid", "senderLid", "database_url", "qr", "caption", "tokens",
 			} {
-				log.Info("message", key, planted)
-				log.With(key, planted).Info("early")
-				log.WithGroup(key).Info("group", "inner", planted)
-				log.Info("group", slog.Group("outer", key, planted))
-				log.Info("bytes", key, []byte(planted))
+				log.Info("message", slog.String(key, planted))
+				log.With(slog.String(key, planted)).Info("early")
+				log.WithGroup(key).Info("group", slog.String("inner", planted))
+				log.Info("group", slog.Group("outer", slog.String(key, planted)))
+				log.Info("bytes", slog.Any(key, []byte(planted)))
 			}
-			log.Info("struct", "value", holder{planted}, "pointer", &holder{planted}, "map", map[string]string{"a": planted})
-			log.Info("bytes", "raw", []byte(planted))
-			log.Info("valuer", "user", valuer{})
-			log.Error("failed with "+jwt, "error", fmt.Errorf("dial: %w", errors.New("postgres://app:"+planted+"@db/x refused")))
+			log.Info("struct", slog.Any("value", holder{planted}), slog.Any("pointer", &holder{planted}), slog.Any("map", map[string]string{"a": planted}))
+			log.Info("bytes", slog.Any("raw", []byte(planted)))
+			log.Info("valuer", slog.Any("user", valuer{}))
+			log.Error("failed with "+jwt, slog.Any("error", fmt.Errorf("dial: %w", errors.New("postgres://app:"+planted+"@db/x refused")))) //nolint:sloglint // a careless caller
 			u, err := url.Parse("https://x.example/p?access_token=" + planted + "&a=1")
 			require.NoError(t, err)
-			log.Info("url", "url", u, "again", u.String(), "header", "Bearer "+planted, "jwt2", jwt)
-			log.Info("telegram", "endpoint", "https://api.telegram.org/bot123456789:AAPLANTED-s3cr3tAAAAAAAAAAAAAAAAAAAAAAA/getMe")
-			log.Info("key", "id", "sb_AbCdEf_"+planted+planted)
+			log.Info("url", slog.Any("url", u), slog.String("again", u.String()), slog.String("header", "Bearer "+planted), slog.String("jwt2", jwt))
+			log.Info("telegram", slog.String("endpoint", "https://api.telegram.org/bot123456789:AAPLANTED-s3cr3tAAAAAAAAAAAAAAAAAAAAAAA/getMe"))
+			log.Info("key", slog.String("id", "sb_AbCdEf_"+planted+planted))
 
 			for line := range strings.Lines(out.String()) {
 				for _, secret := range []string{planted, "PLANTED", "c2lnbmF0dXJl", jwt} {
@@ -74,8 +74,9 @@ func TestLogKeepsWhatIsHarmless(t *testing.T) {
 	log, err := NewLogger(&out, "info", "json")
 	require.NoError(t, err)
 	log.Debug("hidden")
-	log.Info("[Socket.IO] connected", "chatId", int64(7), "took", time.Second, "ok", true, "contentType", "image/png",
-		"error", errors.New("it broke"), "channels", []int64{3, 7}, "user", valuer{}, "level2", slog.LevelWarn, "none", nil)
+	log.Info("[Socket.IO] connected", slog.Int64("chatId", 7), slog.Duration("took", time.Second), slog.Bool("ok", true),
+		slog.String("contentType", "image/png"), slog.Any("error", errors.New("it broke")), slog.Any("channels", []int64{3, 7}),
+		slog.Any("user", valuer{}), slog.Any("level2", slog.LevelWarn), slog.Any("none", nil))
 	var line map[string]any
 	require.NoError(t, json.Unmarshal(out.Bytes(), &line))
 	require.Equal(t, "[Socket.IO] connected", line["msg"])

@@ -56,14 +56,14 @@ func (c contact) name() string {
 
 // envelope is what all types of messages have.
 type envelope struct {
-	ID         loose  `json:"id"`
-	From       loose  `json:"from"`
-	FromUserID loose  `json:"from_user_id"`
-	GroupID    loose  `json:"group_id"`
-	Timestamp  loose  `json:"timestamp"`
-	Type       loose  `json:"type"`
-	Context    quoted `json:"context"`
-	Errors     json.RawMessage
+	ID         loose           `json:"id"`
+	From       loose           `json:"from"`
+	FromUserID loose           `json:"from_user_id"`
+	GroupID    loose           `json:"group_id"`
+	Timestamp  loose           `json:"timestamp"`
+	Type       loose           `json:"type"`
+	Context    quoted          `json:"context"`
+	Errors     json.RawMessage `json:"errors"`
 }
 
 // quoted is the message that another one answers. A forwarded message has a
@@ -170,11 +170,19 @@ func (m *incoming) base(kind domain.MessageType) *domain.InboundMessage {
 }
 
 func (m *incoming) message() (*domain.InboundMessage, error) {
-	convert, known := converters[string(m.Type)]
-	if !known {
-		return m.unsupported(string(m.Type)), nil
+	switch m.Type {
+	case "unsupported":
+		return m.unsupported(m.unsupportedKind()), nil
+	case "request_welcome":
+		out := m.base(domain.TypeSystem)
+		out.Content, out.Silent = "The customer opened the chat for the first time.", true
+		return out, nil
 	}
-	if absent(m.content) {
+	convert, known := converters[string(m.Type)]
+	switch {
+	case !known:
+		return m.unsupported(string(m.Type)), nil
+	case absent(m.content):
 		return nil, errors.New("its content is missing")
 	}
 	return convert(m)
@@ -182,28 +190,16 @@ func (m *incoming) message() (*domain.InboundMessage, error) {
 
 // converters are the types that we can show.
 var converters = map[string]func(*incoming) (*domain.InboundMessage, error){
-	"text":            (*incoming).text,
-	"image":           (*incoming).media,
-	"video":           (*incoming).media,
-	"audio":           (*incoming).media,
-	"document":        (*incoming).media,
-	"sticker":         (*incoming).media,
-	"location":        (*incoming).location,
-	"contacts":        (*incoming).contacts,
-	"button":          (*incoming).button,
-	"interactive":     (*incoming).interactive,
-	"order":           (*incoming).order,
-	"system":          (*incoming).system,
-	"request_welcome": (*incoming).welcome,
-	"unsupported":     (*incoming).notPassedOn,
+	"text":        (*incoming).text,
+	"image":       (*incoming).media,
+	"video":       (*incoming).media,
+	"audio":       (*incoming).media,
+	"document":    (*incoming).media,
+	"sticker":     (*incoming).media,
+	"location":    (*incoming).location,
+	"contacts":    (*incoming).cards,
+	"button":      (*incoming).button,
+	"interactive": (*incoming).interactive,
+	"order":       (*incoming).order,
+	"system":      (*incoming).system,
 }
-
-func init() {
-	// A welcome has no content, and older unsupported messages have none either:
-	// both are handled before content is asked for.
-	for _, kind := range []string{"request_welcome", "unsupported"} {
-		contentless[kind] = true
-	}
-}
-
-var contentless = map[string]bool{}

@@ -359,9 +359,11 @@ CREATE TABLE webhook_rejects (
     organization_id BIGINT,
     channel_id      BIGINT,
     item            {{bytes}} NOT NULL,
+    item_hash       {{bytes}} NOT NULL, -- SHA-256: the same item redelivered is set aside once
     error           TEXT   NOT NULL,
     created_at      BIGINT NOT NULL
 );
+CREATE UNIQUE INDEX webhook_rejects_item ON webhook_rejects (channel_id, item_hash);
 CREATE INDEX webhook_rejects_organization ON webhook_rejects (organization_id, id);
 
 -- +goose Down

@@ -1,0 +1,66 @@
+package app
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"switchboard/internal/account"
+	"switchboard/internal/domain"
+)
+
+const (
+	// choreInterval is the pause between two rounds of housekeeping. Every API
+	// node does them; doing them twice harms nothing.
+	choreInterval = 10 * time.Minute
+	// eventRetention is how long events can be replayed. Who was away for
+	// longer is told to refetch.
+	eventRetention = 7 * 24 * time.Hour
+)
+
+// chores is the housekeeping of an API node: old events and ended sessions.
+type chores struct {
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+}
+
+func (c *chores) start(ctx context.Context, core *core, accounts *account.Service) {
+	ctx, c.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	c.wg.Go(func() {
+		ticker := time.NewTicker(choreInterval)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-ticker.C:
+			}
+			if err := core.prune(ctx); err != nil && ctx.Err() == nil {
+				core.logger.WarnContext(ctx, "old events were not removed; it will be tried again", slog.Any("error", err))
+			}
+			if err := accounts.Prune(ctx); err != nil && ctx.Err() == nil {
+				core.logger.WarnContext(ctx, "ended sessions were not removed; it will be tried again", slog.Any("error", err))
+			}
+		}
+	})
+}
+
+func (c *chores) stop() {
+	c.cancel()
+	c.wg.Wait()
+}
+
+func (c *core) prune(ctx context.Context) error {
+	ids, err := c.store.OrganizationIDs(ctx)
+	if err != nil {
+		return err
+	}
+	before := domain.At(time.Now().Add(-eventRetention))
+	for _, id := range ids {
+		if _, err := c.store.PruneEvents(ctx, id, before); err != nil {
+			return err
+		}
+	}
+	return nil
+}

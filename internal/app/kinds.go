@@ -1,0 +1,28 @@
+package app
+
+import (
+	"switchboard/internal/channel"
+	"switchboard/internal/channel/waba"
+	"switchboard/internal/config"
+	"switchboard/internal/domain"
+	"switchboard/internal/inbox"
+	"switchboard/internal/safehttp"
+)
+
+// kinds are the channels that this build can run, by what reads their
+// settings. A kind that is missing is refused when somebody makes a channel.
+func kinds() map[domain.ChannelKind]inbox.ConfigParser {
+	return map[domain.ChannelKind]inbox.ConfigParser{
+		domain.KindWABA: waba.ParseConfig,
+	}
+}
+
+// factories make the sessions of the same kinds.
+func factories(cfg config.Config) map[domain.ChannelKind]channel.Factory {
+	return map[domain.ChannelKind]channel.Factory{
+		domain.KindWABA: waba.NewFactory(waba.Options{
+			BaseURL: cfg.WABAAPIURL,
+			Media:   safehttp.New(safehttp.Options{Allow: endpoints(cfg), MaxBytes: int64(cfg.MediaMaxBytes)}),
+		}),
+	}
+}

@@ -1,0 +1,120 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"switchboard/internal/config"
+	"switchboard/internal/domain"
+	"switchboard/internal/inbox"
+	"switchboard/internal/telemetry"
+	"switchboard/internal/worker"
+)
+
+// Worker is a worker process. Its port serves health and metrics only.
+type Worker struct {
+	core     *core
+	worker   *worker.Worker
+	listener net.Listener
+	out      io.Writer
+}
+
+// NewWorker opens everything that a worker needs.
+func NewWorker(ctx context.Context, cfg config.Config, logger *slog.Logger, out io.Writer) (*Worker, error) {
+	listener, err := listen(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	c, err := newCore(ctx, cfg, logger)
+	if err != nil {
+		return nil, errors.Join(err, listener.Close())
+	}
+	w, err := newWorker(c)
+	if err != nil {
+		return nil, errors.Join(err, c.close(), listener.Close())
+	}
+	return &Worker{core: c, worker: w, listener: listener, out: out}, nil
+}
+
+// Addr is host:port of the open port.
+func (w *Worker) Addr() string { return addr(w.listener) }
+
+// Run works until ctx ends, then gives its channels back and frees everything.
+func (w *Worker) Run(ctx context.Context) error {
+	if err := w.worker.Start(context.WithoutCancel(ctx)); err != nil {
+		return errors.Join(err, w.core.close(), w.listener.Close())
+	}
+	server := serve(w.listener, healthHandler(w.core), w.core.cfg, w.core.logger)
+	_, _ = fmt.Fprintf(w.out, "Switchboard worker %s serves health and metrics on %s\n", w.core.cfg.WorkerID, w.Addr())
+	failed := server.wait(ctx)
+	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), w.core.cfg.ShutdownTimeout)
+	defer cancel()
+	w.core.health.Drain()
+	return errors.Join(failed, w.worker.Stop(stop), server.drain(stop), w.core.close())
+}
+
+func healthHandler(c *core) http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("GET /healthz", c.health.Live())
+	mux.Handle("GET /readyz", c.health.Ready())
+	mux.Handle("GET /metrics", c.metrics.Handler(c.cfg.MetricsToken.Reveal()))
+	return mux
+}
+
+func newWorker(c *core) (*worker.Worker, error) {
+	factories, err := factories(c.cfg)
+	if err != nil {
+		return nil, err
+	}
+	return worker.New(worker.Options{
+		ID: c.cfg.WorkerID, Store: c.store, Inbox: c.inbox, Factories: factories, Logger: c.logger,
+		Load: func(ctx context.Context, channelID int64) (worker.Loaded, error) {
+			loaded, err := c.inbox.LoadChannel(ctx, channelID)
+			return worker.Loaded{
+				OrganizationID: loaded.OrganizationID, Channel: loaded.Channel, Secrets: loaded.Secrets, Version: loaded.Version,
+			}, err
+		},
+		OpenMedia: c.openMedia, Media: inbox.NewMediaFetch(c.inbox, c.blobs, int64(c.cfg.MediaMaxBytes)),
+		Wakes: c.wakes, Measures: workerMeasures(c.metrics),
+		MaxChannels: c.cfg.WorkerMaxChannels, Channels: c.cfg.WorkerChannels, LeaseTTL: c.cfg.LeaseTTL,
+	})
+}
+
+// openMedia opens a stored file for sending.
+func (c *core) openMedia(ctx context.Context, organizationID, mediaID int64) (io.ReadCloser, domain.Media, error) {
+	file, key, err := c.store.MediaFile(ctx, organizationID, mediaID)
+	if err != nil {
+		return nil, domain.Media{}, err
+	}
+	blob, err := c.blobs.Open(ctx, key)
+	if err != nil {
+		return nil, domain.Media{}, fmt.Errorf("open file %d: %w", mediaID, err)
+	}
+	return blob, file, nil
+}
+
+func workerMeasures(m *telemetry.Metrics) worker.Measures {
+	return worker.Measures{
+		LeasesHeld: func(n int) { m.LeasesHeld.Set(float64(n)) },
+		LeaseLost:  m.LeaseLosses.Inc,
+		Sent: func(kind domain.ChannelKind, result string, latency time.Duration) {
+			m.Sends.WithLabelValues(string(kind), result).Inc()
+			if result == "sent" {
+				m.SendLatency.WithLabelValues(string(kind)).Observe(latency.Seconds())
+			}
+		},
+		OutboxDepth: func(n int64) { m.QueueDepth.WithLabelValues(telemetry.QueueOutbox).Set(float64(n)) },
+		Channels: func(counts map[worker.ChannelCount]int) {
+			m.Channels.Reset()
+			for key, n := range counts {
+				m.Channels.WithLabelValues(string(key.Kind), string(key.State)).Set(float64(n))
+			}
+		},
+	}
+}

@@ -1,0 +1,164 @@
+package realtime
+
+import (
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/zishang520/socket.io/parsers/engine/v3/packet"
+	"github.com/zishang520/socket.io/servers/engine/v3"
+	"github.com/zishang520/socket.io/v3/pkg/types"
+	"golang.org/x/time/rate"
+)
+
+const (
+	// floodPackets and floodBytes are the burst of what one connection may send, whatever it is, and per second half as
+	// much: far above what a client has to say. Beyond, the connection is closed, since the library queues
+	// without bound what its handlers have not come to.
+	floodPackets = 2000
+	floodBytes   = 1 << 20
+	// stalledBytes is how much must be queued for a connection that takes nothing to be called stalled.
+	stalledBytes = 64 << 10
+)
+
+// connection watches one Engine.IO connection: what it sends, what is queued for it, whether it ever joins.
+type connection struct {
+	conn   engine.Socket
+	server *Server
+	opened time.Time
+
+	packets *rate.Limiter
+	bytes   *rate.Limiter
+
+	queued  atomic.Int64 // bytes that the transport has not taken
+	flushed atomic.Int64 // when it last took some, Unix nanoseconds
+	joined  atomic.Bool
+	cut     atomic.Bool
+	flushes atomic.Pointer[func()] // told when the transport took what was queued
+}
+
+// connections finds the watcher of a connection.
+type connections struct {
+	mu  sync.Mutex // guards all
+	all map[string]*connection
+}
+
+// watch returns the watcher of a connection and makes it if need be: a fast client may be here before the library has
+// announced its connection.
+func (s *Server) watch(conn engine.Socket) *connection {
+	s.connections.mu.Lock()
+	defer s.connections.mu.Unlock()
+	if c := s.connections.all[conn.Id()]; c != nil {
+		return c
+	}
+	c := &connection{
+		conn: conn, server: s, opened: time.Now(),
+		packets: rate.NewLimiter(floodPackets/2, floodPackets), bytes: rate.NewLimiter(floodBytes/2, floodBytes),
+	}
+	c.flushed.Store(time.Now().UnixNano())
+	s.connections.all[conn.Id()] = c
+	_ = conn.On("packet", c.onPacket)
+	_ = conn.On("packetCreate", c.onPacketCreate)
+	_ = conn.On("flush", c.onFlush)
+	_ = conn.Once("close", func(...any) { s.unwatch(c) })
+	if conn.ReadyState() == "closed" {
+		delete(s.connections.all, conn.Id())
+	}
+	return c
+}
+
+func (s *Server) unwatch(c *connection) {
+	s.connections.mu.Lock()
+	defer s.connections.mu.Unlock()
+	delete(s.connections.all, c.conn.Id())
+}
+
+func (s *Server) watched() []*connection {
+	s.connections.mu.Lock()
+	defer s.connections.mu.Unlock()
+	all := make([]*connection, 0, len(s.connections.all))
+	for _, c := range s.connections.all {
+		all = append(all, c)
+	}
+	return all
+}
+
+// onPacket sees every packet from the client, pongs too, before anything is done with it.
+func (c *connection) onPacket(args ...any) {
+	size := 1
+	if len(args) > 0 {
+		if p, isPacket := args[0].(*packet.Packet); isPacket {
+			size += int(packetSize(p))
+		}
+	}
+	now := time.Now()
+	if !c.packets.AllowN(now, 1) || !c.bytes.AllowN(now, size) {
+		c.close("flood")
+	}
+}
+
+// onPacketCreate sees every packet to the client before it is queued.
+func (c *connection) onPacketCreate(args ...any) {
+	if len(args) == 0 {
+		return
+	}
+	p, isPacket := args[0].(*packet.Packet)
+	if !isPacket {
+		return
+	}
+	if c.queued.Add(packetSize(p)) > c.server.options.Limits.OutboundBytes {
+		c.close("slow")
+	}
+}
+
+// onFlush sees the packets that the transport takes.
+func (c *connection) onFlush(args ...any) {
+	if len(args) == 0 {
+		return
+	}
+	packets, isList := args[0].([]*packet.Packet)
+	if !isList {
+		return
+	}
+	var taken int64
+	for _, p := range packets {
+		taken += packetSize(p)
+	}
+	c.queued.Add(-taken)
+	c.flushed.Store(time.Now().UnixNano())
+	if told := c.flushes.Load(); told != nil {
+		(*told)()
+	}
+}
+
+func packetSize(p *packet.Packet) int64 {
+	if buffer, isBuffer := p.Data.(types.BufferInterface); isBuffer && buffer != nil {
+		return int64(buffer.Len())
+	}
+	return 0
+}
+
+// overdue says why a connection must go, if it must.
+func (c *connection) overdue(now time.Time) string {
+	limits := c.server.options.Limits
+	switch {
+	case !c.joined.Load() && now.Sub(c.opened) >= limits.ConnectTimeout:
+		return "unjoined"
+	case c.queued.Load() >= stalledBytes && now.Sub(time.Unix(0, c.flushed.Load())) >= limits.StallTimeout:
+		return "slow"
+	}
+	return ""
+}
+
+// close ends the connection at once, from a goroutine of the server: the caller may hold what the library's handlers of the
+// end want. Clients take it for a broken connection and come back with their position.
+func (c *connection) close(reason string) {
+	if c.cut.Swap(true) {
+		return
+	}
+	c.server.metrics.Cut(reason)
+	c.server.logger.Info("[Socket.IO] cutting a connection", slog.String("reason", reason),
+		slog.String("address", c.conn.RemoteAddress()), slog.Int64("queuedBytes", c.queued.Load()))
+	c.server.background(func() { c.conn.Close(true) })
+}

@@ -1,0 +1,345 @@
+package realtime
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	redisadapter "github.com/zishang520/socket.io/adapters/redis/v3"
+	"github.com/zishang520/socket.io/adapters/redis/v3/emitter"
+	"github.com/zishang520/socket.io/servers/socket/v3"
+
+	"switchboard/internal/domain"
+)
+
+// urgentAttempts is how often a disconnection is tried: it is not lost for one hiccup.
+const urgentAttempts = 4
+
+// EmitterOptions are what an Emitter may be told. All are optional.
+type EmitterOptions struct {
+	// Prefix of the Redis channels, the same as the servers'; DefaultPrefix if empty.
+	Prefix  string
+	Logger  *slog.Logger
+	Metrics Metrics
+	// Limits: EmitterQueue, PublishTimeout and RedisRetry are used.
+	Limits Limits
+}
+
+// Emitter sends to the sockets of all API nodes from any process, through Redis. No method waits for Redis: what is sent
+// goes into a queue that a goroutine of the emitter works off.
+//
+// The queue is bounded. When it is full, the oldest message goes; of committed events nothing is lost by that, because
+// the nodes' feeds find in the log what Redis did not bring. Disconnections have a queue of their own, and are tried more than
+// once; what Redis cannot carry at all is found by the servers' revalidation.
+type Emitter struct {
+	library *emitter.Emitter
+	logger  *slog.Logger
+	metrics Metrics
+	limits  Limits
+
+	ctx     context.Context //nolint:containedctx // the life of run
+	cancel  context.CancelFunc
+	wake    chan struct{}
+	stopped chan struct{} // closed when run has ended
+
+	mu     sync.Mutex // guards what follows
+	normal jobQueue
+	urgent jobQueue
+	closed bool
+}
+
+// job is one message to Redis.
+type job struct {
+	publish  func(e *emitter.Emitter) error
+	attempts int // so far
+}
+
+// NewEmitter makes an emitter and starts its goroutine; Close ends it.
+func NewEmitter(client redis.UniversalClient, o EmitterOptions) (*Emitter, error) {
+	if client == nil {
+		return nil, errors.New("realtime: NewEmitter needs a Redis client")
+	}
+	if o.Prefix == "" {
+		o.Prefix = DefaultPrefix
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	limits := o.Limits.withDefaults()
+	ctx, cancel := context.WithCancel(context.Background())
+	options := emitter.DefaultEmitterOptions()
+	options.SetKey(o.Prefix)
+	e := &Emitter{
+		library: emitter.NewEmitter(redisadapter.NewRedisClient(ctx, publisher{client, limits.PublishTimeout}), options),
+		logger:  o.Logger, metrics: o.Metrics.withDefaults(), limits: limits,
+		ctx: ctx, cancel: cancel, wake: make(chan struct{}, 1), stopped: make(chan struct{}),
+		normal: jobQueue{limit: limits.EmitterQueue}, urgent: jobQueue{limit: limits.EmitterQueue},
+	}
+	go e.run()
+	return e, nil
+}
+
+// publisher gives every PUBLISH its own time limit: a Redis that hangs must not hold whoever publishes.
+type publisher struct {
+	redis.UniversalClient
+	timeout time.Duration
+}
+
+func (p publisher) Publish(ctx context.Context, channel string, message any) *redis.IntCmd {
+	ctx, cancel := context.WithTimeout(ctx, p.timeout)
+	defer cancel()
+	return p.UniversalClient.Publish(ctx, channel, message)
+}
+
+// Publish tells all nodes of events that were committed. It never blocks.
+func (e *Emitter) Publish(events []domain.Event) {
+	for _, event := range events {
+		e.enqueue(&e.normal, func(library *emitter.Emitter) error {
+			return library.ServerSideEmit(eventSignal, event.OrganizationID, event.Seq, event.Name, event.Data, event.At, event.Epoch)
+		})
+	}
+}
+
+// User sends an event that is not in the log to all sockets of a user. data is encoded as JSON at once.
+func (e *Emitter) User(userID int64, event string, data any) error {
+	return e.room(domain.UserRoom(userID), "", event, data)
+}
+
+// Typing sends typing:start or typing:stop to those who have a chat open. The payload is a domain.Typing, or encodes like one.
+func (e *Emitter) Typing(chatID int64, on bool, payload any) error {
+	return e.room(domain.ChatRoom(chatID), "", typingEvent(on), payload)
+}
+
+func typingEvent(on bool) string {
+	if on {
+		return domain.EventTypingStart
+	}
+	return domain.EventTypingStop
+}
+
+// typingOf is Typing without the socket that it comes from.
+func (e *Emitter) typingOf(sender socket.SocketId, on bool, payload domain.Typing) error {
+	return e.room(domain.ChatRoom(payload.ChatID), sender, typingEvent(on), payload)
+}
+
+// DisconnectUser closes all sockets of a user, on every node.
+func (e *Emitter) DisconnectUser(userID int64) { e.disconnect(domain.UserRoom(userID)) }
+
+// DisconnectSession closes the sockets that were opened with an access token of one sign-in (Principal.SessionID).
+func (e *Emitter) DisconnectSession(sessionID string) { e.disconnect(sessionRoom(sessionID)) }
+
+// DisconnectAPIKey closes the sockets that were opened with an API key.
+func (e *Emitter) DisconnectAPIKey(keyID int64) { e.disconnect(apiKeyRoom(keyID)) }
+
+// DisconnectOrganization closes all sockets of an organization.
+func (e *Emitter) DisconnectOrganization(organizationID int64) {
+	e.disconnect(domain.OrganizationRoom(organizationID))
+}
+
+// sessionRoom and apiKeyRoom are rooms of the server's own, by which sockets are found when they must go.
+func sessionRoom(id string) string { return "session_" + id }
+func apiKeyRoom(id int64) string   { return "apikey_" + strconv.FormatInt(id, 10) }
+
+func (e *Emitter) disconnect(room string) {
+	e.enqueue(&e.urgent, func(library *emitter.Emitter) error {
+		return library.In(socket.Room(room)).DisconnectSockets(true)
+	})
+}
+
+// room sends to one room: the adapter's one form that never fails.
+func (e *Emitter) room(room string, except socket.SocketId, event string, data any) error {
+	plain, err := plainJSON(data)
+	if err != nil {
+		return fmt.Errorf("realtime: encode the data of %s: %w", event, err)
+	}
+	e.enqueue(&e.normal, func(library *emitter.Emitter) error {
+		to := library.To(socket.Room(room))
+		if except != "" {
+			to = to.Except(socket.Room(except))
+		}
+		return to.Emit(event, plain)
+	})
+	return nil
+}
+
+// plainJSON turns data into what its JSON says: the wire to the nodes is MessagePack, which knows nothing of JSON's tags
+// and encoders.
+func plainJSON(data any) (any, error) {
+	encoded, err := json.Marshal(data)
+	if err != nil {
+		return nil, err
+	}
+	var plain any
+	decoder := json.NewDecoder(strings.NewReader(string(encoded)))
+	decoder.UseNumber()
+	if err := decoder.Decode(&plain); err != nil {
+		return nil, err
+	}
+	return plainNumbers(plain), nil
+}
+
+func plainNumbers(value any) any {
+	switch v := value.(type) {
+	case json.Number:
+		if whole, err := v.Int64(); err == nil {
+			return whole
+		}
+		fraction, err := v.Float64()
+		if err != nil {
+			return v.String() // beyond what a float can say
+		}
+		return fraction
+	case []any:
+		for i := range v {
+			v[i] = plainNumbers(v[i])
+		}
+	case map[string]any:
+		for key := range v {
+			v[key] = plainNumbers(v[key])
+		}
+	}
+	return value
+}
+
+func (e *Emitter) enqueue(q *jobQueue, publish func(*emitter.Emitter) error) {
+	e.mu.Lock()
+	dropped := e.closed || q.push(job{publish: publish})
+	depth := e.normal.len() + e.urgent.len()
+	e.mu.Unlock()
+	if dropped {
+		e.metrics.Dropped("emitter_queue")
+	}
+	e.metrics.EmitterQueue(depth)
+	e.rouse()
+}
+
+func (e *Emitter) rouse() {
+	select {
+	case e.wake <- struct{}{}:
+	default:
+	}
+}
+
+// next takes the next job; more says whether there may be one later.
+func (e *Emitter) next() (j job, urgent, found, more bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if j, found = e.urgent.pop(); found {
+		return j, true, true, true
+	}
+	j, found = e.normal.pop()
+	return j, false, found, !e.closed
+}
+
+func (e *Emitter) run() {
+	defer close(e.stopped)
+	failing := false
+	for {
+		j, urgent, found, more := e.next()
+		if !found {
+			if !more {
+				return
+			}
+			e.metrics.EmitterQueue(0)
+			select {
+			case <-e.wake:
+			case <-e.ctx.Done():
+				return
+			}
+			continue
+		}
+		err := j.publish(e.library)
+		if e.ctx.Err() != nil {
+			return
+		}
+		if err == nil {
+			if failing {
+				e.logger.Info("[Socket.IO] Redis takes messages again")
+			}
+			failing = false
+			continue
+		}
+		if !failing {
+			e.logger.Warn("[Socket.IO] send error: Redis takes no messages", slog.Any("error", err))
+		}
+		failing = true
+		e.failed(j, urgent)
+	}
+}
+
+// failed decides what becomes of a job that Redis did not take, and rests a moment when it is tried again.
+func (e *Emitter) failed(j job, urgent bool) {
+	if j.attempts++; !urgent || j.attempts >= urgentAttempts {
+		e.metrics.Dropped("emitter_error")
+		return
+	}
+	pause := time.NewTimer(e.limits.RedisRetry)
+	defer pause.Stop()
+	select {
+	case <-pause.C:
+	case <-e.ctx.Done():
+		return
+	}
+	e.mu.Lock()
+	e.urgent.push(j)
+	e.mu.Unlock()
+}
+
+// Close publishes what is queued, as long as ctx allows, and ends the emitter. What is sent afterwards is dropped. It may be
+// called more than once.
+func (e *Emitter) Close(ctx context.Context) error {
+	e.mu.Lock()
+	e.closed = true
+	e.mu.Unlock()
+	e.rouse()
+	var err error
+	select {
+	case <-e.stopped:
+	case <-ctx.Done():
+		err = fmt.Errorf("realtime: close the emitter: messages were left: %w", ctx.Err())
+	}
+	e.cancel()
+	<-e.stopped
+	return err
+}
+
+// jobQueue is a bounded queue that drops its oldest element.
+type jobQueue struct {
+	limit int
+	jobs  []job
+	head  int
+}
+
+func (q *jobQueue) len() int { return len(q.jobs) - q.head }
+
+// push reports whether an element was dropped.
+func (q *jobQueue) push(j job) bool {
+	q.jobs = append(q.jobs, j)
+	if q.len() > q.limit {
+		_, _ = q.pop()
+		return true
+	}
+	return false
+}
+
+func (q *jobQueue) pop() (job, bool) {
+	if q.len() == 0 {
+		return job{}, false
+	}
+	j := q.jobs[q.head]
+	q.jobs[q.head] = job{}
+	q.head++
+	if q.head*2 >= len(q.jobs) {
+		n := copy(q.jobs, q.jobs[q.head:])
+		clear(q.jobs[n:])
+		q.jobs, q.head = q.jobs[:n], 0
+	}
+	return j, true
+}

@@ -1,0 +1,153 @@
+package realtime
+
+import (
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/zishang520/socket.io/servers/socket/v3"
+	"golang.org/x/time/rate"
+
+	"switchboard/internal/domain"
+)
+
+// session is a socket that was let in: who it is, and what must be given back when it ends.
+type session struct {
+	server     *Server
+	socket     *socket.Socket
+	connection *connection
+	principal  domain.Principal
+	feed       *feed
+	member     *member
+	from       start
+	events     *rate.Limiter // all client events
+	reads      *rate.Limiter // sync, which reads the log
+
+	cause   atomic.Pointer[string] // why the server ended it, if it did
+	release sync.Once
+
+	mu       sync.Mutex // guards what follows
+	attached bool
+	ended    bool
+	expiry   *time.Timer
+	typing   map[int64]time.Time // chats with typing on, and when that was last passed on; only the socket's own goroutine writes
+}
+
+var _ outlet = (*session)(nil)
+
+func newSession(s *Server, sock *socket.Socket, p domain.Principal, f *feed, from start) *session {
+	limit := s.options.Limits.EventsPerSecond
+	n := &session{
+		server: s, socket: sock, connection: s.watch(sock.Conn()), principal: p, feed: f, from: from,
+		events: rate.NewLimiter(rate.Limit(limit), limit), reads: rate.NewLimiter(5, 20), typing: map[int64]time.Time{},
+	}
+	n.member = &member{out: n}
+	return n
+}
+
+// send implements outlet.
+func (n *session) send(out outgoing) {
+	if n.socket.Connected() {
+		n.socket.Client().WriteToEngine(out.packets, out.options)
+	}
+}
+
+// pending implements outlet.
+func (n *session) pending() int64 { return n.connection.queued.Load() }
+
+// begin joins the rooms and the feed. The library calls it in the socket's queue, right after the client was told that it is
+// connected.
+func (n *session) begin() {
+	n.connection.joined.Store(true)
+	rooms := []socket.Room{
+		socket.Room(domain.OrganizationRoom(n.principal.OrganizationID)), socket.Room(domain.UserRoom(n.principal.UserID)),
+	}
+	if n.principal.SessionID != "" {
+		rooms = append(rooms, socket.Room(sessionRoom(n.principal.SessionID)))
+	}
+	if n.principal.APIKeyID != 0 {
+		rooms = append(rooms, socket.Room(apiKeyRoom(n.principal.APIKeyID)))
+	}
+	n.socket.Join(rooms...)
+	n.server.logger.Info("[Socket.IO] connected", n.attributes(slog.String("transport", n.socket.Conn().Transport().Name()))...)
+	n.server.logger.Debug("[Socket.IO] joined", n.attributes(slog.String("room", string(rooms[0])))...)
+
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.ended {
+		return
+	}
+	if expires := n.principal.ExpiresAt; !expires.IsZero() {
+		n.expiry = time.AfterFunc(time.Until(expires), func() { n.disconnect("expired") })
+	}
+	n.attached = true
+	drained := func() { n.feed.drained(n.member) }
+	n.connection.flushes.Store(&drained)
+	n.feed.post(func(f *feed) { f.attach(n.member, n.from) })
+}
+
+// end gives everything back. It may be called more than once, and before begin.
+func (n *session) end() {
+	n.release.Do(func() {
+		n.mu.Lock()
+		n.ended = true
+		if n.expiry != nil {
+			n.expiry.Stop()
+		}
+		if n.attached {
+			n.feed.post(func(f *feed) { f.detach(n.member) })
+		}
+		n.mu.Unlock()
+		n.connection.flushes.Store(nil)
+		n.server.forget(n)
+		n.server.hub.release(n.feed)
+	})
+}
+
+// disconnected is what the library calls when the socket has ended, possibly twice.
+func (n *session) disconnected(reason string) {
+	n.mu.Lock()
+	again := n.ended
+	typing := n.typing
+	n.typing = map[int64]time.Time{}
+	n.mu.Unlock()
+	if again {
+		return
+	}
+	n.end()
+	for chatID := range typing {
+		n.passTyping(chatID, false)
+	}
+	cause := slog.Attr{}
+	if c := n.cause.Load(); c != nil {
+		cause = slog.String("cause", *c)
+	}
+	n.server.logger.Info("[Socket.IO] disconnected", n.attributes(slog.String("reason", reason), cause)...)
+}
+
+// disconnect ends the socket for good: the client is told, and does not come back by itself.
+func (n *session) disconnect(cause string) {
+	if !n.cause.CompareAndSwap(nil, &cause) {
+		return
+	}
+	n.server.metrics.Cut(cause)
+	n.server.background(func() { n.socket.Disconnect(true) })
+}
+
+func (n *session) attributes(more ...any) []any {
+	return append([]any{
+		slog.String("socketId", string(n.socket.Id())), slog.Int64("organizationId", n.principal.OrganizationID),
+		slog.Int64("userId", n.principal.UserID),
+	}, more...)
+}
+
+// identity is what makes two principals the same.
+type identity struct {
+	userID, organizationID, apiKeyID int64
+	sessionID                        string
+}
+
+func identityOf(p domain.Principal) identity {
+	return identity{userID: p.UserID, organizationID: p.OrganizationID, apiKeyID: p.APIKeyID, sessionID: p.SessionID}
+}

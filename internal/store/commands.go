@@ -1,0 +1,104 @@
+package store
+
+import (
+	"context"
+	"fmt"
+
+	"switchboard/internal/domain"
+)
+
+// DueCommand is a command that may be carried out now, or never any more.
+type DueCommand struct {
+	domain.Command
+	// Lost: the message has no name at the provider and will not get one (its
+	// send failed, or its fate is not known).
+	Lost bool
+}
+
+// DueCommands returns the commands of a channel that are due, oldest first and
+// at most one of each chat: a chat's next comes when this one is settled. A
+// command whose message is still on its way to the provider holds up only
+// those for the same message. busy chats are passed over.
+func (s *Store) DueCommands(ctx context.Context, channelID int64, limit int, busy []int64) ([]DueCommand, error) {
+	without := ""
+	args := map[string]any{"channel": channelID, "now": s.Now(), "limit": limit}
+	if len(busy) > 0 {
+		without, args["busy"] = " AND k.chat_id NOT IN @busy", busy
+	}
+	var rows []struct {
+		ID, ChannelID, ChatID, MessageID int64
+		Kind                             domain.CommandKind
+		Value                            string
+		Attempts                         int
+		Peer                             string
+		ExternalID                       *string
+		FromMe                           bool
+		SenderKey                        string
+	}
+	// A command may go when none before it in its chat is open. Those that
+	// wait for their message's send are not counted as open, except for
+	// others on the same message.
+	const unsent = "m.external_id IS NULL AND m.status IN ('queued', 'sending')"
+	err := s.db.WithContext(ctx).Raw(`WITH open AS (
+			SELECT k.*, m.external_id, m.from_me, m.sender_key,
+				ROW_NUMBER() OVER (PARTITION BY k.chat_id ORDER BY k.id) AS place
+			FROM commands k JOIN messages m ON m.id = k.message_id
+			WHERE k.channel_id = @channel AND NOT (`+unsent+`)`+without+`)
+		SELECT open.id, open.channel_id, open.chat_id, open.message_id, open.kind, open.value, open.attempts, c.peer,
+			open.external_id, open.from_me, open.sender_key
+		FROM open JOIN chats c ON c.id = open.chat_id
+		WHERE open.place = 1 AND open.next_attempt_at <= @now ORDER BY open.id LIMIT @limit`, args).Scan(&rows).Error
+	if err != nil {
+		return nil, fmt.Errorf("look for due commands: %w", err)
+	}
+	due := make([]DueCommand, len(rows))
+	for i, r := range rows {
+		c := domain.Command{
+			ID: r.ID, ChannelID: r.ChannelID, ChatID: r.ChatID, MessageID: r.MessageID, Kind: r.Kind, Peer: r.Peer,
+			TargetExternalID: deref(r.ExternalID), TargetFromMe: r.FromMe, Value: r.Value, Attempts: r.Attempts,
+		}
+		if !r.FromMe {
+			c.TargetSender = r.SenderKey
+		}
+		due[i] = DueCommand{Command: c, Lost: r.ExternalID == nil}
+	}
+	return due, nil
+}
+
+// DropCommand removes a command that is done or given up. dropped is false
+// when a newer one has replaced it.
+func (tx *Tx) DropCommand(id int64) (dropped bool, err error) {
+	result := tx.db.Exec("DELETE FROM commands WHERE id = ? AND organization_id = ?", id, tx.organizationID)
+	return result.RowsAffected == 1, result.Error
+}
+
+// PostponeCommand leaves a command for a later try.
+func (tx *Tx) PostponeCommand(id int64, at domain.Time) error {
+	return tx.db.Exec("UPDATE commands SET attempts = attempts + 1, next_attempt_at = ? WHERE id = ? AND organization_id = ?",
+		at, id, tx.organizationID).Error
+}
+
+// WithdrawReaction takes the organization's reaction off a message, if it
+// still is the one that the provider did not accept.
+func (tx *Tx) WithdrawReaction(messageID int64, emoji string) (changed bool, err error) {
+	result := tx.db.Exec("UPDATE reactions SET emoji = '' WHERE message_id = ? AND sender_key = ? AND emoji = ? AND emoji <> ''",
+		messageID, SenderMe, emoji)
+	return result.RowsAffected == 1, result.Error
+}
+
+// Subject is the message that a command spoke of, for a note about it.
+type Subject struct {
+	ChatID, ChannelID int64
+	ChannelKind       domain.ChannelKind
+}
+
+// Subject looks a message of the organization up; ErrNotFound if it is gone.
+func (tx *Tx) Subject(messageID int64) (Subject, error) {
+	var row Subject
+	err := tx.db.Raw("SELECT chat_id, channel_id, channel_kind FROM messages WHERE id = ? AND organization_id = ?",
+		messageID, tx.organizationID).Scan(&row).Error
+	if err == nil && row.ChatID == 0 {
+		err = ErrNotFound
+	}
+	return row, err
+}

@@ -1,0 +1,249 @@
+package webhook
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"switchboard/internal/channel/waba"
+	"switchboard/internal/inbox"
+)
+
+const (
+	// workers process at the same time; a channel's webhooks stay with one.
+	workers = 8
+	// queueLength bounds what waits in memory for each worker. What does not
+	// fit stays in the database, for the sweeper.
+	queueLength = 256
+	// batch is the most deliveries that share a transaction.
+	batch = 32
+	// sweepLimit is the most deliveries that one sweep takes.
+	sweepLimit = 100
+	// retryPause is the first pause after a failure; it doubles.
+	retryPause = 100 * time.Millisecond
+)
+
+// job is a committed delivery.
+type job struct {
+	id       int64
+	channels []int64
+	body     []byte
+}
+
+// running is the life of an Intake's goroutines.
+type running struct {
+	mu     sync.Mutex // guards cancel and done
+	cancel context.CancelFunc
+	done   chan struct{}
+}
+
+// Start begins the work behind the handlers. It may be called once until Stop.
+func (in *Intake) Start(ctx context.Context) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if in.cancel != nil {
+		return
+	}
+	ctx, in.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	in.done = make(chan struct{})
+	var wg sync.WaitGroup
+	for _, queue := range in.queues {
+		wg.Go(func() { in.work(ctx, queue) })
+	}
+	wg.Go(func() { in.sweep(ctx) })
+	done := in.done
+	go func() { wg.Wait(); close(done) }()
+}
+
+// Stop ends the work and waits for it. What is still queued stays in the
+// database and is taken up again when its claim has run out.
+func (in *Intake) Stop() {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if in.cancel == nil {
+		return
+	}
+	in.cancel()
+	<-in.done
+	in.cancel = nil
+}
+
+// enqueue hands a job to its channel's worker, and never waits: a job that
+// finds the queue full is left to the sweeper.
+func (in *Intake) enqueue(j job) {
+	select {
+	case in.queues[j.channels[0]%workers] <- j:
+	default:
+		in.options.Logger.Warn("webhook queue is full; a delivery waits for the sweeper", slog.Int64("delivery", j.id))
+	}
+}
+
+func (in *Intake) work(ctx context.Context, queue <-chan job) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case first := <-queue:
+			in.process(ctx, gather(first, queue))
+		}
+	}
+}
+
+// gather takes what is queued already: a burst shares transactions.
+func gather(first job, queue <-chan job) []job {
+	jobs := []job{first}
+	for len(jobs) < batch {
+		select {
+		case next := <-queue:
+			jobs = append(jobs, next)
+		default:
+			return jobs
+		}
+	}
+	return jobs
+}
+
+// process stores the content of deliveries. It tries again for as long as
+// they are this node's.
+func (in *Intake) process(ctx context.Context, jobs []job) {
+	webhooks, err := in.read(ctx, jobs)
+	deadline := time.Now().Add(in.options.Claim)
+	for pause := retryPause; ; pause *= 2 {
+		if err == nil {
+			err = in.options.Inbox.ReceiveWebhooks(ctx, webhooks)
+		} else {
+			webhooks, err = in.read(ctx, jobs)
+			if err == nil {
+				continue
+			}
+		}
+		if err == nil {
+			return
+		}
+		if errors.Is(err, context.Canceled) || time.Now().Add(pause).After(deadline) {
+			in.options.Logger.WarnContext(ctx, "webhooks are left to the sweeper", slog.Int("deliveries", len(jobs)), slog.Any("error", err))
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(pause):
+		}
+	}
+}
+
+// read turns deliveries into items, of the channels that signed them only.
+func (in *Intake) read(ctx context.Context, jobs []job) ([]inbox.Webhook, error) {
+	webhooks := make([]inbox.Webhook, 0, len(jobs))
+	for _, j := range jobs {
+		webhook := inbox.Webhook{DeliveryID: j.id}
+		delivery, err := waba.Parse(j.body)
+		if err != nil {
+			webhook.Items = []inbox.WebhookItem{{ChannelID: j.channels[0], Raw: j.body, Poison: err}}
+			webhooks = append(webhooks, webhook)
+			continue
+		}
+		for _, skipped := range delivery.Skipped {
+			in.options.Logger.DebugContext(ctx, "part of a webhook left out", slog.String("what", skipped.What))
+		}
+		owners, err := in.owners(ctx, j, delivery)
+		if err != nil {
+			return nil, err
+		}
+		for _, item := range delivery.Items {
+			channelID, signed := owners[item.PhoneNumberID]
+			if item.PhoneNumberID == "" {
+				channelID, signed = j.channels[0], true // poison of which not even the number can be told
+			}
+			if !signed {
+				continue
+			}
+			webhook.Items = append(webhook.Items, inbox.WebhookItem{
+				ChannelID: channelID, Inbound: item.Inbound, Raw: item.Raw, Poison: item.Poison,
+			})
+		}
+		webhooks = append(webhooks, webhook)
+	}
+	return webhooks, nil
+}
+
+// owners maps a delivery's numbers to the channels whose signature it carries.
+func (in *Intake) owners(ctx context.Context, j job, delivery waba.Delivery) (map[string]int64, error) {
+	var numbers []string
+	seen := map[string]bool{}
+	for _, item := range delivery.Items {
+		if item.PhoneNumberID != "" && !seen[item.PhoneNumberID] {
+			seen[item.PhoneNumberID] = true
+			numbers = append(numbers, item.PhoneNumberID)
+		}
+	}
+	owners := map[string]int64{}
+	if len(numbers) == 0 {
+		return owners, nil
+	}
+	sources, err := in.options.Sources(ctx, numbers)
+	if err != nil {
+		return nil, err
+	}
+	signed := map[int64]bool{}
+	for _, id := range j.channels {
+		signed[id] = true
+	}
+	for _, source := range sources {
+		if signed[source.ChannelID] {
+			owners[source.PhoneNumberID] = source.ChannelID
+		}
+	}
+	for _, number := range numbers {
+		if _, ok := owners[number]; !ok {
+			in.options.Logger.WarnContext(ctx, "webhook items for a number that the signature does not speak for were left out", slog.Int64("delivery", j.id))
+		}
+	}
+	return owners, nil
+}
+
+// sweep takes up deliveries that nobody works on any more, and does the
+// inbox's background work.
+func (in *Intake) sweep(ctx context.Context) {
+	ticker := time.NewTicker(in.options.Sweep)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		if err := in.sweepOnce(ctx); err != nil && ctx.Err() == nil {
+			in.options.Logger.WarnContext(ctx, "sweep of webhooks failed; it will be tried again", slog.Any("error", err))
+		}
+	}
+}
+
+func (in *Intake) sweepOnce(ctx context.Context) error {
+	for {
+		left, err := in.options.Inbox.ClaimWebhooks(ctx, sweepLimit, in.options.Claim)
+		if err != nil {
+			return err
+		}
+		jobs := make([]job, 0, len(left))
+		for _, d := range left {
+			jobs = append(jobs, job{id: d.ID, channels: d.ChannelIDs, body: d.Body})
+		}
+		for len(jobs) > 0 {
+			n := min(batch, len(jobs))
+			in.process(ctx, jobs[:n])
+			jobs = jobs[n:]
+		}
+		if len(left) < sweepLimit {
+			break
+		}
+	}
+	pending, err := in.options.Inbox.PendingWebhooks(ctx)
+	if err != nil {
+		return err
+	}
+	in.options.Pending(pending)
+	return in.options.Inbox.Reconcile(ctx)
+}

@@ -1,0 +1,470 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"switchboard/internal/channel"
+	"switchboard/internal/domain"
+	"switchboard/internal/inbox"
+	"switchboard/internal/store"
+)
+
+// Bounds of what one channel has under way beside its sends.
+const (
+	parallelCommands = 4
+	parallelMedia    = 3
+	commandTimeout   = 30 * time.Second
+	// claimTimeout bounds a look for work, settleTimeout one try to write what
+	// became of it.
+	claimTimeout  = 5 * time.Second
+	settleTimeout = 5 * time.Second
+)
+
+// dispatcher carries out what waits in the database for one session. Its loop
+// runs in one goroutine, which owns all fields but the channels and gives each
+// piece of work a goroutine of its own.
+type dispatcher struct {
+	s       *supervisor
+	session channel.Session
+	host    *host
+	org     int64
+	kind    domain.ChannelKind
+	resend  channel.Resender // nil: sends must not be repeated
+	lease   store.Lease
+
+	signal   chan struct{} // capacity 1: dirty was set
+	finished chan task     // room for all that can be under way
+	quitting chan struct{} // closed by quit
+	quitOnce sync.Once
+
+	mu    sync.Mutex // guards dirty
+	dirty [lanes]bool
+
+	running  [lanes]int
+	busy     map[int64]struct{} // chats with a send or a command under way
+	fetching map[int64]struct{} // media
+	paused   time.Time          // the provider wants nothing of the channel until then
+}
+
+// lane is a kind of work.
+type lane int
+
+const (
+	sends lane = iota
+	commands
+	downloads
+	lanes
+)
+
+// task is a piece of work that is under way, and afterwards what it leaves to
+// the loop.
+type task struct {
+	lane  lane
+	id    int64
+	chat  int64         // 0 for downloads, which nothing waits for
+	pause time.Duration // the provider asks this of the whole channel
+}
+
+func newDispatcher(s *supervisor, session channel.Session, h *host, loaded Loaded) *dispatcher {
+	d := &dispatcher{
+		s: s, session: session, host: h, org: loaded.OrganizationID, kind: loaded.Channel.Kind, lease: s.holding.lease,
+		signal: make(chan struct{}, 1), quitting: make(chan struct{}), busy: map[int64]struct{}{}, fetching: map[int64]struct{}{},
+	}
+	d.finished = make(chan task, s.w.o.Parallel+parallelCommands+parallelMedia)
+	d.resend, _ = session.(channel.Resender)
+	return d
+}
+
+// kick makes the loop look for work of the given kinds.
+func (d *dispatcher) kick(send, command, media bool) {
+	d.mu.Lock()
+	d.dirty[sends] = d.dirty[sends] || send
+	d.dirty[commands] = d.dirty[commands] || command
+	d.dirty[downloads] = d.dirty[downloads] || media
+	d.mu.Unlock()
+	select {
+	case d.signal <- struct{}{}:
+	default:
+	}
+}
+
+// quit ends the claims; run returns when what is under way has ended.
+func (d *dispatcher) quit() { d.quitOnce.Do(func() { close(d.quitting) }) }
+
+// run works from the session's Ready until quit or the end of ctx.
+func (d *dispatcher) run(ctx context.Context) {
+	select {
+	case <-d.host.ready:
+	case <-d.quitting:
+		return
+	case <-ctx.Done():
+		return
+	}
+	if !d.recover(ctx) {
+		return
+	}
+	d.kick(true, true, true)
+	for {
+		select {
+		case <-d.signal:
+			d.pull(ctx)
+		case t := <-d.finished:
+			d.retire(t)
+			d.pull(ctx)
+		case <-d.quitting:
+			d.wait()
+			return
+		case <-ctx.Done():
+			d.wait()
+			return
+		}
+	}
+}
+
+// recover settles what an earlier session left in "sending", before anything
+// is sent. It is tried until it succeeds or the session ends.
+func (d *dispatcher) recover(ctx context.Context) bool {
+	wait := newBackoff(100*time.Millisecond, 2*time.Second)
+	for {
+		call, cancel := context.WithTimeout(ctx, claimTimeout)
+		n, err := d.s.w.o.Inbox.RecoverSends(call, d.org, d.lease, d.resend != nil)
+		cancel()
+		if err == nil {
+			if n > 0 {
+				d.s.logger.WarnContext(ctx, "sends of an earlier session were settled", slog.Int("messages", n), slog.Bool("repeated", d.resend != nil))
+			}
+			return true
+		}
+		d.s.holding.check(err)
+		if ctx.Err() != nil {
+			return false
+		}
+		d.s.logger.WarnContext(ctx, "sends of an earlier session cannot be settled yet", slog.Any("error", err))
+		select {
+		case <-d.quitting:
+			return false
+		default:
+			pause(ctx, wait.next())
+		}
+	}
+}
+
+// wait waits for what is under way.
+func (d *dispatcher) wait() {
+	for d.running[sends]+d.running[commands]+d.running[downloads] > 0 {
+		d.retire(<-d.finished)
+	}
+}
+
+func (d *dispatcher) retire(t task) {
+	d.running[t.lane]--
+	if t.chat != 0 {
+		delete(d.busy, t.chat)
+	}
+	if t.lane == downloads {
+		delete(d.fetching, t.id)
+	}
+	if t.pause > 0 {
+		d.paused = time.Now().Add(t.pause)
+	}
+	// The chat's next message may go now, and a command may have waited for
+	// this one's id.
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	switch t.lane {
+	case sends, commands:
+		d.dirty[sends], d.dirty[commands] = true, true
+	case downloads:
+		d.dirty[downloads] = true
+	}
+}
+
+// pull claims work as far as there is room.
+func (d *dispatcher) pull(ctx context.Context) {
+	limits := [lanes]int{sends: d.s.w.o.Parallel, commands: parallelCommands, downloads: parallelMedia}
+	claims := [lanes]func(context.Context, int) (int, error){sends: d.claimSends, commands: d.claimCommands, downloads: d.claimDownloads}
+	for l := range lanes {
+		room := limits[l] - d.running[l]
+		if room <= 0 || ctx.Err() != nil || !d.takeDirty(l) {
+			continue
+		}
+		n, err := claims[l](ctx, room)
+		if err != nil {
+			d.s.holding.check(err)
+			if ctx.Err() == nil {
+				// The next poll finds what is due.
+				d.s.logger.WarnContext(ctx, "work cannot be claimed", slog.Int("lane", int(l)), slog.Any("error", err))
+			}
+			continue
+		}
+		if n == room {
+			d.mu.Lock()
+			d.dirty[l] = true // there may be more
+			d.mu.Unlock()
+		}
+	}
+}
+
+func (d *dispatcher) takeDirty(l lane) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	dirty := d.dirty[l]
+	d.dirty[l] = false
+	return dirty
+}
+
+func (d *dispatcher) busyChats() []int64 {
+	ids := make([]int64, 0, len(d.busy))
+	for id := range d.busy {
+		ids = append(ids, id)
+	}
+	slices.Sort(ids)
+	return ids
+}
+
+// start runs a piece of work in a goroutine of its own.
+func (d *dispatcher) start(t task, work func() (pause time.Duration)) {
+	d.running[t.lane]++
+	if t.chat != 0 {
+		d.busy[t.chat] = struct{}{}
+	}
+	go func() {
+		t.pause = work()
+		d.finished <- t
+	}()
+}
+
+func (d *dispatcher) claimSends(ctx context.Context, room int) (int, error) {
+	if time.Now().Before(d.paused) {
+		return 0, nil // polls look again
+	}
+	claim := store.SendClaim{Limit: room, Busy: d.busyChats()}
+	if d.resend != nil {
+		claim.NewExternalID = d.resend.NewExternalID
+	}
+	call, cancel := context.WithTimeout(ctx, claimTimeout)
+	defer cancel()
+	claimed, err := d.s.w.o.Inbox.ClaimSends(call, d.org, d.lease, claim)
+	if err != nil {
+		return 0, err
+	}
+	for _, out := range claimed {
+		d.start(task{lane: sends, id: out.Message.ID, chat: out.Message.ChatID}, func() time.Duration { return d.send(ctx, out) })
+	}
+	return len(claimed), nil
+}
+
+func (d *dispatcher) claimCommands(ctx context.Context, room int) (int, error) {
+	if time.Now().Before(d.paused) {
+		return 0, nil
+	}
+	call, cancel := context.WithTimeout(ctx, claimTimeout)
+	defer cancel()
+	due, err := d.s.w.o.Store.DueCommands(call, d.lease.ChannelID, room, d.busyChats())
+	if err != nil {
+		return 0, err
+	}
+	for _, c := range due {
+		d.start(task{lane: commands, id: c.ID, chat: c.ChatID}, func() time.Duration { return d.do(ctx, c) })
+	}
+	return len(due), nil
+}
+
+func (d *dispatcher) claimDownloads(ctx context.Context, room int) (int, error) {
+	fetcher, can := d.session.(channel.MediaFetcher)
+	if !can || d.s.w.o.Media == nil {
+		return 0, nil
+	}
+	busy := make([]int64, 0, len(d.fetching))
+	for id := range d.fetching {
+		busy = append(busy, id)
+	}
+	call, cancel := context.WithTimeout(ctx, claimTimeout)
+	defer cancel()
+	jobs, err := d.s.w.o.Store.DueMedia(call, d.lease.ChannelID, room, busy)
+	if err != nil {
+		return 0, err
+	}
+	for _, job := range jobs {
+		d.fetching[job.ID] = struct{}{}
+		d.start(task{lane: downloads, id: job.ID}, func() time.Duration {
+			d.fetch(ctx, fetcher, job)
+			return 0
+		})
+	}
+	return len(jobs), nil
+}
+
+// settle writes what became of a piece of work, as often as it takes, while
+// the lease is trusted: it matters more than the session, and outlives it.
+// false means that the database cannot take what there is to write.
+func (d *dispatcher) settle(what string, id int64, write func(ctx context.Context) error) bool {
+	wait := newBackoff(50*time.Millisecond, 2*time.Second)
+	for d.s.holding.trusted() {
+		ctx, cancel := context.WithTimeout(d.s.holding.ctx, settleTimeout)
+		err := write(ctx)
+		cancel()
+		if err == nil {
+			return true
+		}
+		d.s.holding.check(err)
+		if errors.Is(err, store.ErrLeaseLost) || d.s.holding.ctx.Err() != nil {
+			return true
+		}
+		d.s.logger.Error("what became of a piece of work cannot be written", slog.String("work", what), slog.Int64("id", id), slog.Any("error", err))
+		if store.IsPermanent(err) {
+			return false
+		}
+		pause(d.s.holding.ctx, wait.next())
+	}
+	return true
+}
+
+// send hands a claimed message to the provider and settles it.
+func (d *dispatcher) send(ctx context.Context, out domain.Outbound) (pause time.Duration) {
+	if d.s.w.afterClaim != nil {
+		d.s.w.afterClaim(out.Message.ID)
+	}
+	result, pause := d.deliver(ctx, out)
+	write := func(ctx context.Context) error { return d.s.w.o.Inbox.SettleSend(ctx, d.org, d.lease, result) }
+	if !d.settle("send", out.Message.ID, write) {
+		// The provider's words cannot be stored; what happened can.
+		result.ExternalID = ""
+		if result.Error != nil {
+			result.Error = &domain.SendError{Code: "provider", Message: "The provider did not take it, for a reason that cannot be shown."}
+		}
+		d.settle("send", out.Message.ID, write)
+	}
+	d.measure(out, result)
+	return pause
+}
+
+func (d *dispatcher) deliver(ctx context.Context, out domain.Outbound) (inbox.SendResult, time.Duration) {
+	result := inbox.SendResult{MessageID: out.Message.ID, Attempt: out.Attempt, Repeatable: d.resend != nil}
+	if ctx.Err() != nil || !d.s.holding.trusted() {
+		result.Outcome = inbox.SendNotBegun
+		return result, 0
+	}
+	ctx, cancel := context.WithTimeout(ctx, d.s.w.o.SendTimeout)
+	defer cancel()
+	var sent channel.Sent
+	err := d.s.guard("send", func() error {
+		var err error
+		sent, err = d.session.Send(ctx, out)
+		return err
+	})
+	if err == nil {
+		result.Outcome, result.ExternalID = inbox.SendAccepted, sent.ExternalID
+		return result, 0
+	}
+	failure := asSendError(err)
+	d.s.logger.WarnContext(ctx, "send failed", slog.Int64("chat", out.Message.ChatID), slog.Int64("message", out.Message.ID),
+		slog.Int("attempt", out.Attempt), slog.String("code", failure.Code), slog.Int("outcome", int(failure.Outcome)))
+	result.Error = &domain.SendError{Code: failure.Code, Message: failure.Message}
+	switch failure.Outcome {
+	case channel.Refused:
+		result.Outcome = inbox.SendRefused
+	case channel.NotSent:
+		result.Outcome, result.Wait = inbox.SendLater, failure.RetryAfter
+		result.Repeatable = false // it is known not to have been sent
+		if failure.WholeChannel {
+			return result, max(failure.RetryAfter, time.Second)
+		}
+	default:
+		result.Outcome = inbox.SendUnknown
+		if d.resend != nil {
+			result.Outcome = inbox.SendLater
+		}
+	}
+	return result, 0
+}
+
+// asSendError makes a session's error presentable. What it does not say counts
+// as an unknown outcome.
+func asSendError(err error) *channel.SendError {
+	var failure *channel.SendError
+	if !errors.As(err, &failure) {
+		failure = &channel.SendError{Outcome: channel.Unknown, Code: inbox.CodeOutcomeUnknown, Cause: err}
+	}
+	known := *failure
+	known.Code, known.Message = presentable(known.Code, 64), presentable(known.Message, 500)
+	if known.Message == "" {
+		known.Message = "The provider did not take it."
+		if known.Outcome == channel.Unknown {
+			known.Message = "No answer came from the provider: it is not known whether this message arrived. Ask the customer, or send it again."
+		}
+	}
+	return &known
+}
+
+// presentable makes a provider's words fit for the database and the screen.
+func presentable(text string, most int) string {
+	text = strings.ReplaceAll(strings.ToValidUTF8(text, "\uFFFD"), "\x00", "")
+	if runes := []rune(text); len(runes) > most {
+		text = string(runes[:most]) + "…"
+	}
+	return text
+}
+
+func (d *dispatcher) measure(out domain.Outbound, result inbox.SendResult) {
+	if d.s.w.o.Measures.Sent == nil {
+		return
+	}
+	words := map[inbox.SendOutcome]string{
+		inbox.SendAccepted: "sent", inbox.SendRefused: "failed", inbox.SendUnknown: "unknown", inbox.SendLater: "retry",
+	}
+	word, counts := words[result.Outcome]
+	if counts {
+		since := time.Duration(d.s.w.o.Store.Now()-out.Message.CreatedAt) * time.Millisecond
+		d.s.w.o.Measures.Sent(d.kind, word, max(since, 0))
+	}
+}
+
+// do carries out a command and settles it.
+func (d *dispatcher) do(ctx context.Context, c store.DueCommand) (pause time.Duration) {
+	outcome, wait, reason, pause := d.carryOut(ctx, c)
+	if outcome != inbox.CommandDone && ctx.Err() != nil {
+		return 0 // the session ends: the next one does it
+	}
+	write := func(ctx context.Context) error {
+		return d.s.w.o.Inbox.SettleCommand(ctx, d.org, d.lease, c.Command, outcome, wait, reason)
+	}
+	if !d.settle("command", c.ID, write) {
+		outcome, reason = inbox.CommandLater, nil
+		d.settle("command", c.ID, write)
+	}
+	return pause
+}
+
+func (d *dispatcher) carryOut(ctx context.Context, c store.DueCommand) (inbox.CommandOutcome, time.Duration, *domain.SendError, time.Duration) {
+	commander, can := d.session.(channel.Commander)
+	switch {
+	case !can:
+		return inbox.CommandRefused, 0, &domain.SendError{Code: string(domain.CodeUnsupported), Message: "This channel cannot do that."}, 0
+	case c.Lost:
+		return inbox.CommandRefused, 0, &domain.SendError{Code: "not_sent", Message: "The message itself has not reached the provider."}, 0
+	case ctx.Err() != nil || !d.s.holding.trusted():
+		return inbox.CommandLater, 0, nil, 0
+	}
+	ctx, cancel := context.WithTimeout(ctx, commandTimeout)
+	defer cancel()
+	err := d.s.guard("do", func() error { return commander.Do(ctx, c.Command) })
+	if err == nil {
+		return inbox.CommandDone, 0, nil, 0
+	}
+	failure := asSendError(err)
+	reason := &domain.SendError{Code: failure.Code, Message: failure.Message}
+	if failure.Outcome == channel.Refused {
+		return inbox.CommandRefused, 0, reason, 0
+	}
+	if failure.WholeChannel {
+		return inbox.CommandLater, failure.RetryAfter, reason, max(failure.RetryAfter, time.Second)
+	}
+	return inbox.CommandLater, failure.RetryAfter, reason, 0
+}

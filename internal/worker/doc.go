@@ -1,0 +1,63 @@
+// Package worker owns the channels' sessions: it takes leases, runs one
+// supervisor for each channel that it holds, and carries out what waits in the
+// database for the channel's provider (messages, commands, downloads).
+//
+// # A lease
+//
+// A lease is a row with a holder, a term and an expiry by the database's
+// clock. The worker trusts one only until
+//
+//	start of the last renewal that succeeded + TTL − margin (an eighth of TTL)
+//
+// by its own monotonic clock. A renewal that was slow prolongs the trust by
+// what it took less, since the time counts from its start.
+//
+//	            acquire                        trust ends, or a renewal
+//	  free ───────────────────► held ───────── or a write finds it lost ──────────► lost
+//	   ▲       (term + 1)        │ ▲ │                                               │
+//	   │                         │ └─┘ renew, every TTL/3                            │ the session is
+//	   │  SIGTERM, disabled,     ▼                                                   ▼ cancelled at once
+//	   └──── deleted ◄── draining: no new claims, sends finish,        stopping: nothing more is
+//	    (released)       Run ends, lease ends at once, others are      written; the row expires by
+//	                     woken to take it                              itself, or is taken
+//
+// # A channel
+//
+//	load ──► connecting ──► ready ──► Run ends ──► back-off (shown) ──► load
+//	           ▲                         │ permanent: wait for a change of the channel
+//	           └── config_version rose ──┘
+//
+// # A message
+//
+//	queued ──claim──► sending ──► sent ──► delivered ──► read
+//	  ▲                 │ ├─────► failed    (the provider said no, or tried too often)
+//	  │   certainly     │ └─────► unknown   (it left, and no answer came; or the
+//	  └── not sent ─────┘                    worker died with it)
+//
+// # Invariants
+//
+//   - A channel has at most one supervisor here, and at most one worker has a
+//     trusted lease on it. The session's context ends before the lease expires.
+//   - Every transaction for a channel is guarded by the lease's term
+//     (store.Holding): a worker that was paused writes nothing afterwards.
+//   - A message leaves only after its claim is committed, and only while the
+//     lease is trusted; a send that is under way ends with the trust.
+//   - Within a chat one thing at a time is sent or done, in order. Chats do not
+//     wait for each other.
+//   - A message whose outcome is not known is not sent again by itself, unless
+//     the provider recognises the repetition (channel.Resender).
+//   - What a crash leaves in "sending" is settled before the next session of
+//     the channel sends anything.
+//   - Redis only wakes. What it loses, one query per poll for all channels of
+//     the worker finds.
+//
+// # Who stops what
+//
+// Stop ends the search for channels, then all supervisors in parallel, each of
+// which drains its dispatcher, then its session, then releases its lease; the
+// renewals go on until the last one is done. A session that does not end in
+// time is left behind, and so is its lease, to expire. Queues are bounded: a
+// channel claims no more than it has room to send, the rest stays in the
+// database; wakes for one channel collapse into one; typing signals beyond the
+// bound are dropped.
+package worker

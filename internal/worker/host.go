@@ -1,0 +1,93 @@
+package worker
+
+import (
+	"context"
+	"io"
+	"sync"
+
+	"switchboard/internal/channel"
+	"switchboard/internal/domain"
+	"switchboard/internal/store"
+)
+
+// host is what one session sees of the house. It serves until the session's
+// context ends.
+type host struct {
+	ctx    context.Context //nolint:containedctx // the session's life
+	s      *supervisor
+	loaded Loaded
+	once   sync.Once
+	ready  chan struct{} // closed by Ready
+}
+
+var _ channel.Host = (*host)(nil)
+
+func newHost(ctx context.Context, s *supervisor, loaded Loaded) *host {
+	return &host{ctx: ctx, s: s, loaded: loaded, ready: make(chan struct{})}
+}
+
+// Receive implements channel.Host.
+func (h *host) Receive(ctx context.Context, items []domain.Inbound) error {
+	if err := h.alive(); err != nil {
+		return err
+	}
+	ctx, cancel := h.within(ctx)
+	defer cancel()
+	err := h.s.w.o.Inbox.Receive(ctx, h.s.channelID(), items, store.Holding(h.s.holding.lease))
+	h.s.holding.check(err)
+	return err
+}
+
+// SetStatus implements channel.Host.
+func (h *host) SetStatus(ctx context.Context, state domain.ChannelState, code, reason string) error {
+	if err := h.alive(); err != nil {
+		return err
+	}
+	ctx, cancel := h.within(ctx)
+	defer cancel()
+	h.s.mu.Lock()
+	shown := h.s.status
+	h.s.mu.Unlock()
+	return shown.set(ctx, state, code, reason)
+}
+
+// Ready implements channel.Host.
+func (h *host) Ready() { h.once.Do(func() { close(h.ready) }) }
+
+func (h *host) isReady() bool {
+	select {
+	case <-h.ready:
+		return h.ctx.Err() == nil
+	default:
+		return false
+	}
+}
+
+// OpenMedia implements channel.Host.
+func (h *host) OpenMedia(ctx context.Context, mediaID int64) (io.ReadCloser, domain.Media, error) {
+	if h.s.w.o.OpenMedia == nil {
+		return nil, domain.Media{}, domain.NewError(domain.CodeUnavailable, "This worker has no storage for files.")
+	}
+	return h.s.w.o.OpenMedia(ctx, h.loaded.OrganizationID, mediaID)
+}
+
+// alive says why the session is over, if it is.
+func (h *host) alive() error {
+	if h.ctx.Err() != nil {
+		return context.Cause(h.ctx)
+	}
+	if !h.s.holding.trusted() {
+		return errDistrusted
+	}
+	return nil
+}
+
+// within ends a call with the session, whatever context the session gave.
+func (h *host) within(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(ctx)
+	stop := context.AfterFunc(h.ctx, cancel)
+	return ctx, func() {
+		stop()
+		cancel()
+	}
+}

@@ -1,0 +1,129 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"time"
+
+	"switchboard/internal/channel"
+	"switchboard/internal/domain"
+	"switchboard/internal/inbox"
+	"switchboard/internal/store"
+)
+
+// Loaded is a channel as a session is made from it.
+type Loaded struct {
+	OrganizationID int64
+	Channel        domain.Channel
+	// Secrets are unsealed; they stay in memory.
+	Secrets map[string]string
+	// Version is the channel's config_version: when it rises, the session is
+	// made anew.
+	Version int64
+}
+
+// Measures are told what a worker does; any of them may be nil. They are called
+// from several goroutines and must not block.
+type Measures struct {
+	// LeasesHeld is the number of channels that the worker owns now.
+	LeasesHeld func(n int)
+	// LeaseLost counts leases that were lost without being given up.
+	LeaseLost func()
+	// Sent counts a finished attempt by result: sent, failed, unknown, retry.
+	// latency is the time since the message was queued.
+	Sent func(kind domain.ChannelKind, result string, latency time.Duration)
+	// OutboxDepth is the number of messages that wait on the worker's channels.
+	OutboxDepth func(n int64)
+	// Channels is the number of the worker's channels by kind and state.
+	Channels func(counts map[ChannelCount]int)
+}
+
+// ChannelCount is what channels are counted by.
+type ChannelCount struct {
+	Kind  domain.ChannelKind
+	State domain.ChannelState
+}
+
+// Options are what a Worker is made from. The first group is required.
+type Options struct {
+	// ID is the name that a channel's status shows. Several processes may
+	// share it without harm.
+	ID        string
+	Store     *store.Store
+	Inbox     *inbox.Service
+	Factories map[domain.ChannelKind]channel.Factory
+	// Load reads a channel and unseals its secrets.
+	Load   func(ctx context.Context, channelID int64) (Loaded, error)
+	Logger *slog.Logger
+
+	// OpenMedia opens a stored file of an organization for sending.
+	OpenMedia func(ctx context.Context, organizationID, mediaID int64) (io.ReadCloser, domain.Media, error)
+	// Media fetches files; nil leaves them pending.
+	Media *inbox.MediaFetch
+	// Wakes brings wake-ups; nil means that polling alone finds work. The
+	// caller starts and stops it.
+	Wakes    *Wakes
+	Measures Measures
+
+	// MaxChannels bounds what is taken in pool mode (200).
+	MaxChannels int
+	// Channels are the channels of dedicated mode: these and no others. Empty
+	// means pool mode.
+	Channels []int64
+	LeaseTTL time.Duration // 10 s
+	// PollInterval is the time between two looks at the database (1.5 s), give
+	// or take a fifth.
+	PollInterval time.Duration
+	// SendTimeout bounds one send (90 s); the loss of the lease ends it sooner.
+	SendTimeout time.Duration
+	// DrainTimeout is what sends that are under way get to finish when a
+	// session is stopped (1 s).
+	DrainTimeout time.Duration
+	// StopTimeout is how long a stopped session may take to end (10 s). One
+	// that takes longer is left behind with its lease.
+	StopTimeout time.Duration
+	// MinBackoff and MaxBackoff bound the wait before a failed session is
+	// opened again (1 s, 1 min).
+	MinBackoff, MaxBackoff time.Duration
+	// Parallel is how many chats of a channel are sent to at once (8).
+	Parallel int
+	// ParallelMedia is how many downloads run at once in the worker (8).
+	ParallelMedia int
+}
+
+func (o *Options) setDefaults() error {
+	if o.ID == "" || o.Store == nil || o.Inbox == nil || len(o.Factories) == 0 || o.Load == nil || o.Logger == nil {
+		return errors.New("worker: ID, Store, Inbox, Factories, Load and Logger are required")
+	}
+	orDefault(&o.MaxChannels, 200)
+	orDefault(&o.LeaseTTL, 10*time.Second)
+	orDefault(&o.PollInterval, 1500*time.Millisecond)
+	orDefault(&o.SendTimeout, 90*time.Second)
+	orDefault(&o.DrainTimeout, time.Second)
+	orDefault(&o.StopTimeout, 10*time.Second)
+	orDefault(&o.MinBackoff, time.Second)
+	orDefault(&o.MaxBackoff, time.Minute)
+	orDefault(&o.Parallel, 8)
+	orDefault(&o.ParallelMedia, 8)
+	return nil
+}
+
+func orDefault[T int | time.Duration](field *T, value T) {
+	if *field <= 0 {
+		*field = value
+	}
+}
+
+func (o *Options) kinds() []domain.ChannelKind {
+	kinds := make([]domain.ChannelKind, 0, len(o.Factories))
+	for kind := range o.Factories {
+		kinds = append(kinds, kind)
+	}
+	return kinds
+}
+
+// margin is how long before a lease's expiry it is not trusted any more: the
+// time for a session to end, and for two clocks to differ in speed.
+func (o *Options) margin() time.Duration { return o.LeaseTTL / 8 }

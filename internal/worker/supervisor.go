@@ -1,0 +1,363 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"switchboard/internal/channel"
+	"switchboard/internal/domain"
+	"switchboard/internal/store"
+)
+
+// Why a supervisor ends or begins anew.
+var (
+	errDisabled = errors.New("the channel is disabled or deleted")
+	errReload   = errors.New("the channel was changed")
+)
+
+// steady is how long a session must have run for its next failure to count as
+// the first.
+const steady = time.Minute
+
+// supervisor runs the sessions of one channel under one lease, one after the
+// other.
+type supervisor struct {
+	w       *Worker
+	holding *holding
+	logger  *slog.Logger
+	reload  chan struct{} // capacity 1: the channel was changed
+	retired chan struct{} // closed by retire
+
+	mu        sync.Mutex // guards what follows
+	reason    error      // why it is retired
+	version   int64      // of the channel that is loaded; 0 before the first
+	kind      domain.ChannelKind
+	status    *status     // of the loaded channel, nil before
+	dispatch  *dispatcher // of the present session, nil without one
+	session   channel.Session
+	typingFor map[int64]struct{} // chats with a signal under way
+}
+
+func newSupervisor(w *Worker, h *holding) *supervisor {
+	return &supervisor{
+		w: w, holding: h, reload: make(chan struct{}, 1), retired: make(chan struct{}), typingFor: map[int64]struct{}{},
+		logger: w.logger.With(slog.Int64("channel", h.lease.ChannelID), slog.Int64("term", h.lease.Term)),
+	}
+}
+
+func (s *supervisor) channelID() int64 { return s.holding.lease.ChannelID }
+
+// retire ends the supervisor in good order.
+func (s *supervisor) retire(reason error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.reason == nil {
+		s.reason = reason
+		close(s.retired)
+	}
+}
+
+func (s *supervisor) over() bool {
+	select {
+	case <-s.retired:
+		return true
+	case <-s.holding.ctx.Done():
+		return true
+	default:
+		return false
+	}
+}
+
+// run opens the channel again and again until the supervisor is retired or the
+// lease is lost.
+func (s *supervisor) run() {
+	defer s.w.finished(s)
+	wait := newBackoff(s.w.o.MinBackoff, s.w.o.MaxBackoff)
+	for !s.over() {
+		began := time.Now()
+		err := s.once()
+		switch {
+		case s.over():
+		case errors.Is(err, errReload):
+			wait.reset()
+		default:
+			if time.Since(began) > steady {
+				wait.reset()
+			}
+			s.rest(err, wait)
+		}
+	}
+	s.farewell()
+}
+
+// once loads the channel and runs one session of it.
+func (s *supervisor) once() error {
+	loaded, err := s.load()
+	if err != nil {
+		return err
+	}
+	if !loaded.Channel.Enabled {
+		s.retire(errDisabled)
+		return nil
+	}
+	return s.serve(loaded)
+}
+
+func (s *supervisor) load() (Loaded, error) {
+	ctx, cancel := context.WithTimeout(s.holding.ctx, s.w.o.LeaseTTL)
+	defer cancel()
+	loaded, err := s.w.o.Load(ctx, s.channelID())
+	if domain.CodeOf(err) == domain.CodeNotFound || errors.Is(err, store.ErrNotFound) {
+		s.retire(errDisabled)
+		return Loaded{}, err
+	}
+	if err != nil {
+		return Loaded{}, fmt.Errorf("load the channel: %w", err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.version, s.kind = loaded.Version, loaded.Channel.Kind
+	if s.status == nil {
+		s.status = newStatus(s, loaded.OrganizationID)
+	}
+	return loaded, nil
+}
+
+// rest shows why a session ended and waits before the next: for a while, or,
+// when trying again is useless, until the channel is changed.
+func (s *supervisor) rest(cause error, wait *backoff) {
+	down := asDown(cause)
+	if context.Cause(s.holding.ctx) == nil {
+		s.logger.Warn("session ended", slog.String("state", string(down.State)), slog.String("code", down.Code),
+			slog.Bool("permanent", down.Permanent), slog.Any("error", withoutURL(cause)))
+	}
+	var again <-chan time.Time
+	reason := down.Reason
+	if !down.Permanent {
+		d := wait.next()
+		timer := time.NewTimer(d)
+		defer timer.Stop()
+		again = timer.C
+		reason = fmt.Sprintf("%s Next try in %d s.", reason, (d+time.Second-1)/time.Second)
+	}
+	s.show(down.State, down.Code, reason)
+	for {
+		select {
+		case <-again:
+			return
+		case <-s.reload:
+			wait.reset()
+			return
+		case <-s.retired:
+			return
+		case <-s.holding.ctx.Done():
+			return
+		}
+	}
+}
+
+// asDown makes the reason of an ended session presentable.
+func asDown(cause error) *channel.Down {
+	var down *channel.Down
+	if errors.As(cause, &down) {
+		return down
+	}
+	down = &channel.Down{State: domain.ChannelError, Code: "session_failed", Reason: "The connection to the provider failed.", Cause: cause}
+	var user *domain.Error
+	if errors.As(cause, &user) && user.Code != domain.CodeInternal {
+		down.Reason = user.Message
+	}
+	if cause == nil {
+		down.Code, down.Reason = "session_ended", "The connection to the provider ended."
+	}
+	return down
+}
+
+// serve runs one session until it ends, the channel is changed, or the
+// supervisor is retired. Nothing of it is left running when serve returns.
+func (s *supervisor) serve(loaded Loaded) error {
+	select {
+	case <-s.reload: // what changed has been loaded
+	default:
+	}
+	ctx, cancel := context.WithCancelCause(s.holding.ctx)
+	defer cancel(errOver)
+	s.show(domain.ChannelConnecting, "", "Connecting.")
+	host := newHost(ctx, s, loaded)
+	session, err := s.open(loaded, host)
+	if err != nil {
+		return err
+	}
+	dispatch := newDispatcher(s, session, host, loaded)
+	s.setSession(session, dispatch)
+	defer s.setSession(nil, nil)
+
+	ended := make(chan error, 1)
+	go func() { ended <- s.guard("run", func() error { return session.Run(ctx) }) }()
+	drained := make(chan struct{})
+	go func() {
+		defer close(drained)
+		dispatch.run(ctx)
+	}()
+
+	var why error
+	select {
+	case err := <-ended:
+		cancel(errOver)
+		<-drained
+		return err
+	case <-s.reload:
+		why = errReload
+	case <-s.retired:
+		why = errStopped
+	}
+	// Sends that are under way may finish before the session is closed.
+	dispatch.quit()
+	timer := time.NewTimer(s.w.o.DrainTimeout)
+	defer timer.Stop()
+	select {
+	case <-drained:
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+	cancel(why)
+	<-ended
+	<-drained
+	return why
+}
+
+func (s *supervisor) setSession(session channel.Session, dispatch *dispatcher) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.session, s.dispatch = session, dispatch
+}
+
+func (s *supervisor) open(loaded Loaded, host *host) (channel.Session, error) {
+	factory := s.w.o.Factories[loaded.Channel.Kind]
+	if factory == nil {
+		return nil, &channel.Down{
+			State: domain.ChannelError, Code: "unsupported_kind", Reason: "This worker cannot run channels of this kind.", Permanent: true,
+		}
+	}
+	var session channel.Session
+	err := s.guard("open", func() error {
+		var err error
+		session, err = factory(channel.Config{Channel: loaded.Channel, Secrets: loaded.Secrets, Host: host, Logger: s.logger})
+		return err
+	})
+	return session, err
+}
+
+// guard turns a panic in a session's code into an error: one channel never
+// takes the others down.
+func (s *supervisor) guard(what string, fn func() error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			s.logger.Error("session panicked", slog.String("in", what), slog.Any("panic", p), slog.String("stack", string(debug.Stack())))
+			err = &channel.Down{
+				State: domain.ChannelError, Code: "internal", Cause: fmt.Errorf("panic in %s: %v", what, p),
+				Reason: "The session of this channel failed on our side.",
+			}
+		}
+	}()
+	return fn()
+}
+
+// farewell shows that the channel waits for another worker.
+func (s *supervisor) farewell() {
+	s.mu.Lock()
+	reason := s.reason
+	s.mu.Unlock()
+	if s.holding.ctx.Err() != nil {
+		return // not ours any more
+	}
+	if errors.Is(reason, errStopped) {
+		s.show(domain.ChannelDisconnected, "worker_stopped", "The worker that ran this channel was stopped; another one will take it over.")
+	} else if state := s.count().State; state == domain.ChannelConnected || state == domain.ChannelConnecting ||
+		state == domain.ChannelQR || state == domain.ChannelPairing {
+		// The session may have told so after somebody disconnected the channel.
+		s.show(domain.ChannelDisconnected, "", "Disconnected. Connect the channel to send and receive again.")
+	}
+}
+
+// perform acts on what a poll found.
+func (s *supervisor) perform(d store.Duty) {
+	s.mu.Lock()
+	version, dispatch, shown := s.version, s.dispatch, s.status
+	s.mu.Unlock()
+	switch {
+	case !d.Enabled:
+		s.retire(errDisabled)
+	case version != 0 && version != d.ConfigVersion:
+		select {
+		case s.reload <- struct{}{}:
+		default:
+		}
+	case dispatch != nil && !d.Idle():
+		dispatch.kick(d.Outbox, d.Commands, d.Media)
+	}
+	if shown != nil {
+		shown.retry()
+	}
+}
+
+// kick looks for all kinds of work at once; false means that there is no
+// session to do it.
+func (s *supervisor) kick() bool {
+	s.mu.Lock()
+	dispatch := s.dispatch
+	s.mu.Unlock()
+	if dispatch == nil {
+		return false
+	}
+	dispatch.kick(true, true, true)
+	return true
+}
+
+func (s *supervisor) count() ChannelCount {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	count := ChannelCount{Kind: s.kind, State: domain.ChannelConnecting}
+	if s.status != nil {
+		count.State = s.status.state()
+	}
+	return count
+}
+
+// typing passes a signal to the session, at most one at a time for a chat.
+func (s *supervisor) typing(ctx context.Context, t typingSignal) {
+	s.mu.Lock()
+	typer, can := s.session.(channel.Typer)
+	ready := s.dispatch != nil && s.dispatch.host.isReady()
+	_, under := s.typingFor[t.ChatID]
+	if can && ready && !under {
+		s.typingFor[t.ChatID] = struct{}{}
+	}
+	s.mu.Unlock()
+	if !can || !ready || under {
+		return
+	}
+	defer func() {
+		s.mu.Lock()
+		delete(s.typingFor, t.ChatID)
+		s.mu.Unlock()
+	}()
+	ctx, cancel := context.WithTimeout(ctx, typingTimeout)
+	defer cancel()
+	defer context.AfterFunc(s.holding.ctx, cancel)()
+	target, err := s.w.o.Store.TypingTarget(ctx, t.ChannelID, t.ChatID)
+	if err != nil || !s.holding.trusted() {
+		return
+	}
+	err = s.guard("typing", func() error { return typer.Typing(ctx, target.Peer, target.LastExternalID, t.On) })
+	if err != nil {
+		s.logger.DebugContext(ctx, "typing signal failed", slog.Int64("chat", t.ChatID), slog.Any("error", withoutURL(err)))
+	}
+}
+
+const typingTimeout = 3 * time.Second
