@@ -1,11 +1,8 @@
 package httpapi_test
 
 import (
-	"encoding/json"
 	"io"
 	"net/http"
-	"net/http/httptest"
-	"net/netip"
 	"regexp"
 	"strings"
 	"testing"
@@ -98,7 +95,6 @@ func TestCredentialsThatAreNone(t *testing.T) {
 	for name, header := range map[string]string{
 		"none": "", "scheme only": "Bearer", "basic": "Basic YTpi", "nonsense": "Bearer x", "alg none": "Bearer eyJhbGciOiJub25lIn0.e30.",
 		"cut": "Bearer " + good[:len(good)-3], "two": "Bearer " + good + " " + good, "key-like": "Bearer sb_aaaaaaaa_x",
-		"in a query": "",
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := w.send("GET", "/api/me", "", "", "Authorization", header)
@@ -289,23 +285,8 @@ func TestTheLogHoldsNoSecrets(t *testing.T) {
 	}
 }
 
-func TestClientAddressComesFromTrustedProxiesOnly(t *testing.T) {
-	body := `{"email":"nobody@x.example","password":"guess"}`
-	exhaust := func(w *world) int {
-		status := 401
-		for i := 0; i < 30 && status == 401; i++ {
-			// Each attempt names another account, so that only the address can be what is counted: 100 of them are allowed.
-			status = w.send("POST", "/api/auth/login", "", body, "X-Forwarded-For", netip.AddrFrom4([4]byte{203, 0, 113, byte(i)}).String()).status
-		}
-		return status
-	}
-	assert.Equal(t, 429, exhaust(newPlainWorld(t, httpapi.Options{})), "an account's pool holds, whatever the header says")
-	_, err := httpapi.New(httpapi.Options{TrustedProxies: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}})
-	require.NoError(t, err)
-}
-
 func TestADatabaseThatIsGoneIs503(t *testing.T) {
-	server := testkit.StartPostgres(t, testkit.PostgresOptions{})
+	server := testkit.StartPostgres(t, testkit.PostgresOptions{Durable: true})
 	databaseURL := server.CreateDatabase("gone")
 	require.NoError(t, seed(databaseURL))
 	w := newWorld(t, databaseURL, setup{})
@@ -331,7 +312,6 @@ func TestAClosedStoreTellsNothing(t *testing.T) {
 	assert.NotContains(t, string(r.body), "sql")
 }
 
-// panicking is an http.Handler for the place of the dashboard.
 func TestPanicsAreProblems(t *testing.T) {
 	w := newPlainWorld(t, httpapi.Options{Dashboard: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/abort" {
@@ -355,7 +335,8 @@ func TestPruneForgetsWhatHasEnded(t *testing.T) {
 		w := newWorld(t, databaseURL, setup{})
 		require.Equal(t, 204, w.send("POST", "/api/auth/logout", w.access(operatorB), "").status)
 		require.NoError(t, w.accounts.Prune(t.Context()))
-		assert.Equal(t, 4, count(t, w.store, "sessions WHERE revoked_at IS NULL")+count(t, w.store, "sessions WHERE revoked_at IS NOT NULL")-1)
+		assert.Equal(t, 2, count(t, w.store, "sessions WHERE revoked_at IS NOT NULL"), "not yet")
+		assert.Equal(t, 3, count(t, w.store, "sessions WHERE revoked_at IS NULL"))
 		w.clock.Advance(25 * time.Hour)
 		require.NoError(t, w.accounts.Prune(t.Context()))
 		assert.Equal(t, 0, count(t, w.store, "sessions WHERE revoked_at IS NOT NULL"))
@@ -409,11 +390,4 @@ func TestStillValidNamesWhoIsNot(t *testing.T) {
 		require.NoError(t, err)
 		assert.Equal(t, all[:4], ended, "access tokens end; keys do not")
 	})
-}
-
-func TestRoutesBesideTheDocumentAnswerJSON(t *testing.T) {
-	w := newPlainWorld(t, httpapi.Options{})
-	recorder := httptest.NewRecorder()
-	w.api.ServeHTTP(recorder, httptest.NewRequest(http.MethodGet, "/api/me", http.NoBody))
-	assert.True(t, json.Valid(recorder.Body.Bytes()))
 }

@@ -3,7 +3,6 @@ package inbox
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"log/slog"
 	"time"
 
@@ -143,7 +142,7 @@ func (s *Service) apply(tx *store.Tx, channelID int64, in domain.Inbound, told *
 	case in.Revoke != nil:
 		return s.applyRevoke(tx, channelID, *in.Revoke)
 	default:
-		return errors.New("an inbound item holds nothing")
+		return domain.NewError(domain.CodeInvalid, "The item holds nothing that happened.")
 	}
 }
 

@@ -32,7 +32,7 @@ type connection struct {
 	bytes   *rate.Limiter
 
 	queued  atomic.Int64 // bytes that the transport has not taken
-	flushed atomic.Int64 // when it last took some, Unix nanoseconds
+	waiting atomic.Int64 // since when it has taken nothing although something is queued, Unix nanoseconds
 	joined  atomic.Bool
 	cut     atomic.Bool
 	flushes atomic.Pointer[func()] // told when the transport took what was queued
@@ -56,7 +56,6 @@ func (s *Server) watch(conn engine.Socket) *connection {
 		conn: conn, server: s, opened: time.Now(),
 		packets: rate.NewLimiter(floodPackets/2, floodPackets), bytes: rate.NewLimiter(floodBytes/2, floodBytes),
 	}
-	c.flushed.Store(time.Now().UnixNano())
 	s.connections.all[conn.Id()] = c
 	_ = conn.On("packet", c.onPacket)
 	_ = conn.On("packetCreate", c.onPacketCreate)
@@ -107,7 +106,12 @@ func (c *connection) onPacketCreate(args ...any) {
 	if !isPacket {
 		return
 	}
-	if c.queued.Add(packetSize(p)) > c.server.options.Limits.OutboundBytes {
+	size := packetSize(p)
+	queued := c.queued.Add(size)
+	if queued == size {
+		c.waiting.Store(time.Now().UnixNano())
+	}
+	if queued > c.server.options.Limits.OutboundBytes {
 		c.close("slow")
 	}
 }
@@ -126,7 +130,7 @@ func (c *connection) onFlush(args ...any) {
 		taken += packetSize(p)
 	}
 	c.queued.Add(-taken)
-	c.flushed.Store(time.Now().UnixNano())
+	c.waiting.Store(time.Now().UnixNano())
 	if told := c.flushes.Load(); told != nil {
 		(*told)()
 	}
@@ -145,7 +149,7 @@ func (c *connection) overdue(now time.Time) string {
 	switch {
 	case !c.joined.Load() && now.Sub(c.opened) >= limits.ConnectTimeout:
 		return "unjoined"
-	case c.queued.Load() >= stalledBytes && now.Sub(time.Unix(0, c.flushed.Load())) >= limits.StallTimeout:
+	case c.queued.Load() >= stalledBytes && now.Sub(time.Unix(0, c.waiting.Load())) >= limits.StallTimeout:
 		return "slow"
 	}
 	return ""

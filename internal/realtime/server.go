@@ -283,6 +283,10 @@ func (s *Server) connected(args ...any) {
 		return
 	}
 	n.begin()
+	if sock.Conn().ReadyState() == "closed" {
+		// It ended while the library was letting it in, and was not told of it: nobody else would clean up.
+		sock.Disconnect(false)
+	}
 }
 
 // remember counts a session, unless its user has too many.

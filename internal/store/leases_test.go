@@ -157,6 +157,7 @@ func TestLeaseIsHeldOnce(t *testing.T) {
 type held struct {
 	lease store.Lease
 	until time.Time // trusted until, by the holder's clock
+	taken time.Time // when the answer came
 	free  bool
 }
 
@@ -235,17 +236,25 @@ func (l *leaseLedger) take(lease store.Lease, until, now time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	before := l.held[lease.ChannelID]
-	switch {
-	case before == nil && lease.Term != 1:
-		// The first holder's answer may be behind the second's.
-	case before == nil:
-	case lease.Term <= before.lease.Term:
-		l.faults = append(l.faults, fmt.Sprintf("channel %d: term %d after term %d", lease.ChannelID, lease.Term, before.lease.Term))
-	case !before.free && now.Before(before.until):
-		l.faults = append(l.faults, fmt.Sprintf("channel %d: %s took term %d while %s trusted term %d for another %s",
-			lease.ChannelID, lease.WorkerID, lease.Term, before.lease.WorkerID, before.lease.Term, before.until.Sub(now)))
+	fault := func(format string, args ...any) {
+		l.faults = append(l.faults, fmt.Sprintf("channel %d: ", lease.ChannelID)+fmt.Sprintf(format, args...))
 	}
-	l.held[lease.ChannelID] = &held{lease: lease, until: until}
+	switch {
+	case before == nil:
+	case lease.Term == before.lease.Term:
+		fault("term %d was given to %s and to %s", lease.Term, before.lease.WorkerID, lease.WorkerID)
+	case lease.Term < before.lease.Term:
+		// The answer came after the next holder's: good only if there is no
+		// trust left in it.
+		if until.After(before.taken) {
+			fault("%s trusts term %d for %s into term %d", lease.WorkerID, lease.Term, until.Sub(before.taken), before.lease.Term)
+		}
+		return
+	case !before.free && now.Before(before.until):
+		fault("%s took term %d while %s trusted term %d for another %s",
+			lease.WorkerID, lease.Term, before.lease.WorkerID, before.lease.Term, before.until.Sub(now))
+	}
+	l.held[lease.ChannelID] = &held{lease: lease, until: until, taken: now}
 }
 
 func (l *leaseLedger) of(worker string) []store.Lease {

@@ -161,30 +161,47 @@ func (tx *Tx) Touch(a Activity) (domain.Chat, error) {
 	}
 	// Assignments of an UPDATE see the row as it was.
 	const newer = "CASE WHEN c.last_message_at IS NULL OR c.last_message_at <= @at THEN "
-	var row chatRow
-	err := tx.db.Raw(`UPDATE chats AS c SET
-			unread_count = `+unread+`, status = `+status+`, last_inbound_at = `+inbound+`,
+	chat, found, err := tx.updateChat(`unread_count = `+unread+`, status = `+status+`, last_inbound_at = `+inbound+`,
 			last_message_id = `+newer+`@message ELSE c.last_message_id END,
 			last_message_content = `+newer+`@content ELSE c.last_message_content END,
 			last_message_type = `+newer+`@type ELSE c.last_message_type END,
 			last_message_from_me = `+newer+`@fromMe ELSE c.last_message_from_me END,
 			last_message_created_at = `+newer+`@now ELSE c.last_message_created_at END,
 			last_message_at = `+newer+`@at ELSE c.last_message_at END,
-			activity_at = CASE WHEN c.activity_at < @at THEN @at ELSE c.activity_at END,
-			updated_at = @now
-		FROM contacts p
-		WHERE c.id = @chat AND c.organization_id = @org AND p.id = c.contact_id
-		RETURNING `+chatColumns, map[string]any{
-		"at": a.ProviderTime, "message": a.MessageID, "content": clip(a.Content, lastContent), "type": a.Type, "fromMe": a.FromMe,
-		"now": tx.now, "chat": a.ChatID, "org": tx.organizationID,
-	}).Scan(&row).Error
-	if err != nil {
-		return domain.Chat{}, fmt.Errorf("bring the chat up to its message: %w", err)
+			activity_at = CASE WHEN c.activity_at < @at THEN @at ELSE c.activity_at END`,
+		"TRUE", a.ChatID, map[string]any{
+			"at": a.ProviderTime, "message": a.MessageID, "content": clip(a.Content, lastContent), "type": a.Type, "fromMe": a.FromMe,
+		})
+	if err == nil && !found {
+		err = domain.NotFound("chat")
 	}
-	if row.ID == 0 {
-		return domain.Chat{}, domain.NotFound("chat")
+	return chat, err
+}
+
+// updateChat assigns to a chat of the organization, if it also meets the
+// condition, and returns it as it is then: in PostgreSQL with one statement.
+// (SQLite cannot return columns of a joined table.) The chat is c in both
+// fragments; @chat, @org and @now are taken.
+func (tx *Tx) updateChat(assignments, condition string, chatID int64, args map[string]any) (chat domain.Chat, found bool, err error) {
+	args["chat"], args["org"], args["now"] = chatID, tx.organizationID, tx.now
+	update := "UPDATE chats AS c SET " + assignments + ", updated_at = @now FROM contacts p " +
+		"WHERE c.id = @chat AND c.organization_id = @org AND p.id = c.contact_id AND " + condition
+	if tx.store.Postgres() {
+		var row chatRow
+		if err := tx.db.Raw(update+" RETURNING "+chatColumns, args).Scan(&row).Error; err != nil {
+			return chat, false, fmt.Errorf("update chat %d: %w", chatID, err)
+		}
+		return row.chat(), row.ID != 0, nil
 	}
-	return row.chat(), nil
+	result := tx.db.Exec(update, args)
+	if result.Error != nil {
+		return chat, false, fmt.Errorf("update chat %d: %w", chatID, result.Error)
+	}
+	if result.RowsAffected == 0 {
+		return chat, false, nil
+	}
+	chat, err = tx.Chat(chatID)
+	return chat, true, err
 }
 
 // clip cuts s to at most n runes.

@@ -166,14 +166,8 @@ func (tx *Tx) MarkRead(chatID, upToID int64) (Reading, error) {
 	if newest.Inbound != nil {
 		reading.InboundID = *newest.Inbound
 	}
-	var row chatRow
-	err = tx.db.Raw(`UPDATE chats AS c SET read_up_to_id = @upTo, updated_at = @now,
-			unread_count = (SELECT COUNT(*) FROM messages m WHERE m.chat_id = c.id AND m.id > @upTo AND NOT m.from_me AND m.status = 'received')
-		FROM contacts p WHERE c.id = @chat AND p.id = c.contact_id RETURNING `+chatColumns,
-		map[string]any{"upTo": reading.UpToID, "now": tx.now, "chat": chatID}).Scan(&row).Error
-	if err != nil {
-		return Reading{}, err
-	}
-	reading.Changed, reading.Chat = true, row.chat()
-	return reading, nil
+	reading.Chat, reading.Changed, err = tx.updateChat(`read_up_to_id = @upTo, unread_count =
+			(SELECT COUNT(*) FROM messages m WHERE m.chat_id = c.id AND m.id > @upTo AND NOT m.from_me AND m.status = 'received')`,
+		"TRUE", chatID, map[string]any{"upTo": reading.UpToID})
+	return reading, err
 }

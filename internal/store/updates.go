@@ -57,7 +57,7 @@ func (tx *Tx) RaiseStatus(channelID int64, in domain.InboundStatus) (change doma
 // whole database already.
 func (tx *Tx) forUpdate() string {
 	if tx.store.Postgres() {
-		return " FOR UPDATE"
+		return " FOR NO KEY UPDATE"
 	}
 	return ""
 }
@@ -149,12 +149,6 @@ func (tx *Tx) RefreshLast(chatID, messageID int64) (chat domain.Chat, changed bo
 	if err := tx.db.Raw("SELECT content FROM messages WHERE id = ?", messageID).Scan(&content).Error; err != nil {
 		return chat, false, err
 	}
-	var row chatRow
-	err = tx.db.Raw(`UPDATE chats AS c SET last_message_content = ?, updated_at = ? FROM contacts p
-		WHERE c.id = ? AND c.organization_id = ? AND c.last_message_id = ? AND p.id = c.contact_id RETURNING `+chatColumns,
-		clip(content, lastContent), tx.now, chatID, tx.organizationID, messageID).Scan(&row).Error
-	if err != nil || row.ID == 0 {
-		return chat, false, err
-	}
-	return row.chat(), true, nil
+	return tx.updateChat("last_message_content = @content", "c.last_message_id = @message", chatID,
+		map[string]any{"content": clip(content, lastContent), "message": messageID})
 }

@@ -12,14 +12,14 @@
 // by its own monotonic clock. A renewal that was slow prolongs the trust by
 // what it took less, since the time counts from its start.
 //
-//	            acquire                        trust ends, or a renewal
-//	  free ───────────────────► held ───────── or a write finds it lost ──────────► lost
-//	   ▲       (term + 1)        │ ▲ │                                               │
-//	   │                         │ └─┘ renew, every TTL/3                            │ the session is
-//	   │  SIGTERM, disabled,     ▼                                                   ▼ cancelled at once
-//	   └──── deleted ◄── draining: no new claims, sends finish,        stopping: nothing more is
-//	    (released)       Run ends, lease ends at once, others are      written; the row expires by
-//	                     woken to take it                              itself, or is taken
+//	          acquire                        trust ends, or a renewal
+//	free ───────────────────► held ───────── or a write finds it lost ──────────► lost
+//	 ▲       (term + 1)        │ ▲ │                                               │
+//	 │                         │ └─┘ renew, every TTL/3                            │ the session is
+//	 │  SIGTERM, disabled,     ▼                                                   ▼ cancelled at once
+//	 └──── deleted ◄── draining: no new claims, sends finish,        stopping: nothing more is
+//	  (released)       Run ends, lease ends at once, others are      written; the row expires by
+//	                   woken to take it                              itself, or is taken
 //
 // # A channel
 //

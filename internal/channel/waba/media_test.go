@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 
@@ -91,8 +92,8 @@ func (w *wire) RoundTrip(r *http.Request) (*http.Response, error) {
 
 func reply(status int, body string, header ...string) *http.Response {
 	h := http.Header{}
-	for i := 0; i < len(header); i += 2 {
-		h.Set(header[i], header[i+1])
+	for pair := range slices.Chunk(header, 2) {
+		h.Set(pair[0], pair[1])
 	}
 	return &http.Response{StatusCode: status, Header: h, Body: io.NopCloser(strings.NewReader(body)), ContentLength: int64(len(body))}
 }

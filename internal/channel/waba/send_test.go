@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
@@ -355,10 +354,11 @@ func TestTokenStaysAtHome(t *testing.T) {
 	require.Error(t, err)
 	assert.Zero(t, visits.Load())
 
-	p = answering(t, func(w http.ResponseWriter, r *http.Request) {
-		token := strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")
+	token := p.number.AccessToken
+	p = answering(t, func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(http.StatusBadRequest)
-		_, _ = fmt.Fprintf(w, `{"error":{"code":139999,"message":"bad %s","error_data":{"details":"token %s is odd"}}}`, token, token)
+		body := `{"error":{"code":139999,"message":"bad $","error_data":{"details":"token $ is odd"}}}`
+		_, _ = w.Write([]byte(strings.ReplaceAll(body, "$", token)))
 	})
 	_, err = p.open(t, newStage(), nil).Send(within(t), hello())
 	e := sendError(t, err)

@@ -235,7 +235,8 @@ func TestFactoryRefuses(t *testing.T) {
 	factory, err := NewFactory(Options{BaseURL: "https://graph.facebook.com/v24.0"})
 	require.NoError(t, err)
 	for _, c := range []channel.Config{
-		{}, {Channel: domain.Channel{Config: map[string]string{KeyPhoneNumberID: "5"}}},
+		{},
+		{Channel: domain.Channel{Config: map[string]string{KeyPhoneNumberID: "5"}}},
 		{Channel: domain.Channel{Config: map[string]string{KeyPhoneNumberID: "5/../6"}}, Secrets: map[string]string{KeyAccessToken: "x"}},
 	} {
 		_, err := factory(c)

@@ -1,7 +1,6 @@
 package waba
 
 import (
-	"bytes"
 	"crypto/hmac"
 	"crypto/sha256"
 	"crypto/subtle"
@@ -9,9 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/url"
-	"slices"
 
 	"switchboard/internal/domain"
 )
@@ -214,95 +211,4 @@ func (d *Delivery) value(number string, value changeValue, raw json.RawMessage) 
 	for _, e := range metaErrors(value.Errors) { // of the account, about no message
 		d.skip(number, fmt.Sprintf("messages.errors.%d", e.Code))
 	}
-}
-
-// Bounds of what PhoneNumberIDs reads, since nobody has signed it yet. A batch
-// of Meta's has at most 1,000 updates, of the numbers of one account.
-const (
-	maxNumbers = 100
-	maxNesting = 64
-)
-
-// numberPath is where a webhook names a number; "[]" stands for an array.
-var numberPath = []string{"entry", "[]", "changes", "[]", "value", "metadata", "phone_number_id"}
-
-// PhoneNumberIDs finds the numbers that a webhook names, each once, in order,
-// to learn whose secret to verify it with. It reads the body as a stream and
-// keeps nothing but the ids. More than 100 numbers or 64 levels of nesting are
-// an error, as is broken JSON.
-func PhoneNumberIDs(raw []byte) ([]string, error) {
-	if len(raw) > MaxWebhookBytes {
-		return nil, fmt.Errorf("webhook: longer than %d bytes", MaxWebhookBytes)
-	}
-	r := numberReader{dec: json.NewDecoder(bytes.NewReader(raw))}
-	r.dec.UseNumber()
-	if err := r.value(0, 0); err != nil {
-		return nil, fmt.Errorf("webhook: %w", err)
-	}
-	if _, err := r.dec.Token(); !errors.Is(err, io.EOF) {
-		return nil, errors.New("webhook: something follows the JSON object")
-	}
-	return r.ids, nil
-}
-
-type numberReader struct {
-	dec *json.Decoder
-	ids []string
-}
-
-// value reads one value. match is how many steps of numberPath lead to it, or
-// -1 if it lies elsewhere.
-func (r *numberReader) value(match, depth int) error {
-	token, err := r.dec.Token()
-	if err != nil {
-		return errors.New("it is not valid JSON")
-	}
-	switch t := token.(type) {
-	case json.Delim:
-		if depth == maxNesting {
-			return fmt.Errorf("nested deeper than %d levels", maxNesting)
-		}
-		return r.inside(t, match, depth+1)
-	case string:
-		return r.found(match, t)
-	case json.Number:
-		return r.found(match, t.String())
-	}
-	return nil
-}
-
-// inside reads the rest of an object or array.
-func (r *numberReader) inside(open json.Delim, match, depth int) error {
-	for r.dec.More() {
-		step := "[]"
-		if open == '{' {
-			key, err := r.dec.Token()
-			if err != nil {
-				return errors.New("it is not valid JSON")
-			}
-			step, _ = key.(string)
-		}
-		next := -1
-		if match >= 0 && match < len(numberPath) && numberPath[match] == step && (step == "[]") == (open == '[') {
-			next = match + 1
-		}
-		if err := r.value(next, depth); err != nil {
-			return err
-		}
-	}
-	if _, err := r.dec.Token(); err != nil {
-		return errors.New("it is not valid JSON")
-	}
-	return nil
-}
-
-func (r *numberReader) found(match int, id string) error {
-	if match != len(numberPath) || !isDigits(id) || len(id) > 32 || slices.Contains(r.ids, id) {
-		return nil
-	}
-	if len(r.ids) == maxNumbers {
-		return fmt.Errorf("more than %d numbers", maxNumbers)
-	}
-	r.ids = append(r.ids, id)
-	return nil
 }

@@ -302,5 +302,26 @@ func FuzzPhoneNumberIDs(f *testing.F) {
 			}
 			seen[id] = true
 		}
+		d, parseErr := Parse(body)
+		if err != nil || parseErr != nil || bytes.ContainsRune(body, '\\') {
+			return
+		}
+		for _, item := range d.Items { // what is routed and what is read agree
+			if n := item.PhoneNumberID; isDigits(n) && len(n) <= 32 && plain(body) && !seen[n] {
+				t.Fatalf("number %q was read and not found", n)
+			}
+		}
 	})
+}
+
+// plain says that each name on the way to the number is written as Meta does,
+// since the decoder also takes "ENTRY" and letters that fold to ASCII.
+func plain(body []byte) bool {
+	lower := bytes.ToLower(body)
+	for _, name := range numberPath {
+		if bytes.Count(lower, []byte(name)) != bytes.Count(body, []byte(name)) {
+			return false
+		}
+	}
+	return !bytes.ContainsFunc(body, func(r rune) bool { return r >= utf8.RuneSelf })
 }
