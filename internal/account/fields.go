@@ -22,16 +22,22 @@ const (
 func cleanName(field, name string) (string, error) {
 	name = strings.TrimSpace(name)
 	switch {
-	case name == "":
+	case !strings.ContainsFunc(name, isVisible):
 		return "", domain.Invalid(field, "The name is empty.")
 	case utf8.RuneCountInString(name) > MaxName:
 		return "", domain.Invalid(field, fmt.Sprintf("The name is too long: use at most %d characters.", MaxName))
-	case !utf8.ValidString(name) || strings.ContainsFunc(name, unicode.IsControl):
+	case !utf8.ValidString(name) || strings.ContainsFunc(name, isDeceptive):
 		return "", domain.Invalid(field, "The name holds characters that cannot be shown.")
 	default:
 		return name, nil
 	}
 }
+
+func isVisible(r rune) bool { return unicode.IsGraphic(r) && !unicode.IsSpace(r) }
+
+// isDeceptive finds control characters, and those that turn the direction of the text around them. Other invisible ones,
+// such as the joiners in emoji and in Persian, belong to names.
+func isDeceptive(r rune) bool { return unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) }
 
 // cleanEmail brings an address into the one form in which it is stored: lower case, nothing but the address.
 func cleanEmail(email string) (string, error) {

@@ -44,6 +44,7 @@ const (
 	IdentityTelegram IdentityKind = "telegram" // Telegram's numeric user id
 	IdentityUsername IdentityKind = "username" // Telegram's @name, without the @, lower case
 	IdentityGroup    IdentityKind = "group"    // a group's address
+	IdentityBSUID    IdentityKind = "bsuid"    // Meta's business-scoped user id, for people who hide their number
 )
 
 // Identity is one of the names under which a contact is known. Within an

@@ -3,6 +3,7 @@ package httpapi_test
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -53,6 +54,34 @@ func TestOneOfManyFirstRegistrationsWins(t *testing.T) {
 	})
 }
 
+func TestRegister(t *testing.T) {
+	onBoth(t, true, func(t *testing.T, databaseURL string) {
+		w := newWorld(t, databaseURL, setup{})
+		body := `{"organizationName":" Engines ","name":"Ada","email":"Ada@x.example","password":"long enough"}`
+		for _, bad := range []struct{ old, new, field string }{
+			{`" Engines "`, `"  "`, "organizationName"},
+			{`"Ada"`, `"\u200b\u0085"`, "name"},
+			{`"Ada"`, `"Ada\u202eadA"`, "name"},
+			{`"Ada"`, `"Ada\r\nBcc: x"`, "name"},
+			{`"Ada@x.example"`, `"ada"`, "email"},
+			{`"Ada@x.example"`, `"` + strings.Repeat("a", 250) + `@x.example"`, "email"},
+			{`"long enough"`, `"        "`, "password"},
+			{`"long enough"`, `"long enough","role":"operator"`, "role"},
+		} {
+			r := w.send("POST", "/api/auth/register", "", strings.Replace(body, bad.old, bad.new, 1))
+			require.Equal(t, 422, r.status, "%s", r.body)
+			assert.Equal(t, bad.field, r.problem(t).Errors[0].Field)
+		}
+		r := w.send("POST", "/api/auth/register", "", body)
+		require.Equal(t, 201, r.status, "%s", r.body)
+		golden(t, "register", r.body)
+		pair := decode[tokens](t, r)
+		assert.Equal(t, 200, w.send("GET", "/api/api-keys", pair.AccessToken, "").status, "an admin")
+		assert.Contains(t, string(w.send("GET", "/api/organization", pair.AccessToken, "").body), `"name":"Engines"`)
+		assert.Equal(t, 403, w.send("POST", "/api/auth/register", "", body).status, "closed from now on")
+	})
+}
+
 func TestOneOfManyRegistrationsOfAnAddressWins(t *testing.T) {
 	onBoth(t, true, func(t *testing.T, databaseURL string) {
 		w := newWorld(t, databaseURL, setup{open: true})
@@ -64,9 +93,8 @@ func TestOneOfManyRegistrationsOfAnAddressWins(t *testing.T) {
 		ids, err := w.store.OrganizationIDs(t.Context())
 		require.NoError(t, err)
 		assert.Len(t, ids, 1, "a failed registration leaves no organization behind")
-		r := w.send("POST", "/api/auth/register", "", `{"organizationName":"O","name":"N","email":"other@x.example","password":"long enough"}`)
-		assert.Equal(t, 201, r.status)
-		golden(t, "register", r.body)
+		assert.Equal(t, 201, w.send("POST", "/api/auth/register", "",
+			`{"organizationName":"O","name":"N","email":"other@x.example","password":"long enough"}`).status)
 	})
 }
 

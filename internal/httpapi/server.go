@@ -25,6 +25,8 @@ type Options struct {
 	MetricsToken string             // bearer token that /metrics asks for; empty: none
 	Health       *telemetry.Health  // /healthz and /readyz
 
+	// Webhooks serves /webhooks/.
+	Webhooks Webhooks
 	// SocketIO serves /socket.io/. It answers for CORS and for the check of origins there itself.
 	SocketIO http.Handler
 	// Dashboard serves every GET and HEAD of a path that nothing else knows.
@@ -86,6 +88,7 @@ func (s *Server) routes() {
 // mount registers everything else.
 func (s *Server) mount() {
 	s.docsRoutes()
+	s.webhookRoutes()
 	if s.options.SocketIO != nil {
 		s.engine.Any("/socket.io/*any", gin.WrapH(s.options.SocketIO))
 	}

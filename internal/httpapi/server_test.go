@@ -21,9 +21,7 @@ import (
 // newPlainWorld is a seeded world on SQLite, for what no database decides.
 func newPlainWorld(t *testing.T, options httpapi.Options) *world {
 	t.Helper()
-	databaseURL := testkit.SQLite(t)
-	require.NoError(t, seed(databaseURL))
-	return newWorld(t, databaseURL, setup{options: options})
+	return newWorld(t, sqliteFrom(t, "httpapi_seeded", seed), setup{options: options})
 }
 
 func TestWhatIsNoGoodRequest(t *testing.T) {

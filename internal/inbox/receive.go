@@ -215,6 +215,12 @@ func (s *Service) ensurePeer(tx *store.Tx, channelID int64, known *store.Known, 
 		kind = domain.ChatDirect
 	}
 	known.ContactID = contactID
+	if kind == domain.ChatDirect {
+		known.ChatID, err = tx.ChatOfContact(channelID, contactID, peer.Address)
+		if err != nil || known.ChatID != 0 {
+			return false, err
+		}
+	}
 	known.ChatID, newChat, err = tx.EnsureChat(store.NewChatInput{
 		ChannelID: channelID, ChannelKind: known.Kind, Kind: kind, Peer: peer.Address, ContactID: contactID, ActivityAt: at,
 	})

@@ -343,6 +343,26 @@ func TestReactionAndEditThatOvertakeTheirMessage(t *testing.T) {
 	})
 }
 
+func TestCustomerUnderANewAddressKeepsTheChat(t *testing.T) {
+	onBoth(t, func(t *testing.T, c *customer) {
+		c.receive(text("wamid.1", "with my number", c.store.Now()))
+		hidden := peerOf("US.1234567890", "Grace")
+		hidden.Identities = []domain.Identity{{Kind: domain.IdentityPhone, Value: customerNumber}, {Kind: domain.IdentityBSUID, Value: "US.1234567890"}}
+		c.receive(domain.Inbound{Message: &domain.InboundMessage{
+			ExternalID: "wamid.2", Peer: hidden, Type: domain.TypeText, Content: "hidden now", ReplyToExternalID: "wamid.1", ProviderTime: c.store.Now(),
+		}})
+		chats := c.chats()
+		require.Len(t, chats, 1)
+		messages := c.messages(chats[0].ID)
+		require.Len(t, messages, 2)
+		require.Equal(t, "with my number", messages[1].ReplyTo.Content)
+		c.receive(domain.Inbound{Reaction: &domain.InboundReaction{
+			ExternalID: "r", Peer: peerOf(customerNumber, "Grace"), TargetExternalID: "wamid.2", Emoji: "🙈", ProviderTime: c.store.Now(),
+		}})
+		require.Len(t, c.messages(chats[0].ID)[1].Reactions, 1)
+	})
+}
+
 // F17: a screen that applies the events to an old snapshot shows what a fresh
 // snapshot shows, after any mix of things that can happen.
 func TestSnapshotPlusEventsIsAFreshSnapshot(t *testing.T) {

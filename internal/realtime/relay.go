@@ -123,6 +123,8 @@ func (r *relay) run(ctx context.Context) {
 func (r *relay) receive(ctx context.Context) error {
 	sub := r.UniversalClient.Subscribe(ctx, r.request)
 	defer func() { _ = sub.Close() }()
+	// A read that is under way ends with the connection only.
+	defer context.AfterFunc(ctx, func() { _ = sub.Close() })()
 	if err := sub.PSubscribe(ctx, r.broadcast+"*"); err != nil {
 		return err
 	}

@@ -37,10 +37,12 @@ type Server struct {
 
 	connections connections
 
-	ctx    context.Context //nolint:containedctx // the life of the server's goroutines and requests
-	cancel context.CancelFunc
-	tasks  sync.WaitGroup
-	closed chan struct{} // closed when everything has ended
+	ctx           context.Context //nolint:containedctx // the life of the server's goroutines and requests
+	cancel        context.CancelFunc
+	adapterCtx    context.Context //nolint:containedctx // ends first, so that the adapter takes its end for no failure
+	cancelAdapter context.CancelFunc
+	tasks         sync.WaitGroup
+	closed        chan struct{} // closed when everything has ended
 
 	mu        sync.RWMutex // guards what follows
 	state     serverState
@@ -77,6 +79,7 @@ func New(o Options) (*Server, error) {
 		sessions: map[*session]struct{}{}, perUser: map[int64]int{},
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.adapterCtx, s.cancelAdapter = context.WithCancel(s.ctx)
 	s.hub = newHub(o.Log, o.Logger, o.Metrics, o.Limits)
 	s.relay = newRelay(o, s.hub.hear, s.hub.askHeads)
 	s.io = socket.NewServer(nil, s.libraryOptions())
@@ -103,7 +106,7 @@ func (s *Server) libraryOptions() *socket.ServerOptions {
 	o.SetPingInterval(limits.PingInterval)
 	o.SetPingTimeout(limits.PingTimeout)
 	o.SetConnectTimeout(limits.ConnectTimeout)
-	o.SetTransports(types.NewSet[transports.TransportCtor](&transports.PollingBuilder{}, &webSockets{}))
+	o.SetTransports(types.NewSet[transports.TransportCtor](&longPolling{}, &webSockets{}))
 	o.SetParser(newTextParser())
 	// The origin was checked by Handler; this lets the allowed ones read the answers.
 	o.SetCors(&types.Cors{Origin: func(string) bool { return true }, Credentials: true})
@@ -113,9 +116,9 @@ func (s *Server) libraryOptions() *socket.ServerOptions {
 
 // redisClient is what the adapter gets: it publishes with a time limit and listens to the relay.
 func (s *Server) redisClient() *redisadapter.RedisClient {
-	client := redisadapter.NewRedisClientWithSub(s.ctx, publisher{s.options.Redis, s.options.Limits.PublishTimeout}, s.relay)
+	client := redisadapter.NewRedisClientWithSub(s.adapterCtx, publisher{s.options.Redis, s.options.Limits.PublishTimeout}, s.relay)
 	_ = client.On("error", func(args ...any) {
-		if s.ctx.Err() != nil {
+		if s.adapterCtx.Err() != nil {
 			return
 		}
 		s.logger.Warn("[Socket.IO] the Redis adapter reports an error", slog.Any("error", firstOf(args)))
@@ -124,7 +127,7 @@ func (s *Server) redisClient() *redisadapter.RedisClient {
 		defer pause.Stop()
 		select {
 		case <-pause.C:
-		case <-s.ctx.Done():
+		case <-s.adapterCtx.Done():
 		}
 	})
 	return client
@@ -164,6 +167,8 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 		if r.Body != nil {
 			r.Body = http.MaxBytesReader(w, r.Body, s.options.Limits.FrameBytes)
 		}
+		r, done := settling(r)
+		defer done()
 		s.engine.ServeHTTP(w, r)
 	}
 }
@@ -227,6 +232,7 @@ func (s *Server) Close(ctx context.Context) error {
 func (s *Server) shutDown(ctx context.Context) {
 	defer close(s.closed)
 	const patience = 2 * time.Second
+	s.cancelAdapter()
 	s.io.Close(nil) // sockets, adapter, connections
 	for _, c := range s.watched() {
 		c.conn.Close(true)

@@ -217,6 +217,8 @@ type UserChanged struct {
 	Revoked []string
 }
 
+// Locks are taken in the order active admins, user, sessions; a sign-in takes user and session, a rotation the session.
+
 // UpdateUser changes a user of an organization and revokes the sessions if role, activity or password changed, in one
 // transaction. The errors are ErrNotFound and ErrLastAdmin.
 func (s *Store) UpdateUser(ctx context.Context, organizationID, userID int64, change UserChange) (UserChanged, error) {

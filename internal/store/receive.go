@@ -52,6 +52,21 @@ type NewChatInput struct {
 	ActivityAt  domain.Time
 }
 
+// ChatOfContact finds the direct chat with a contact on a channel under another
+// address than the one that a message came from (a customer who now hides the
+// number, or has a new one), and moves it to that address, so that answers go
+// there. 0 means that there is none.
+func (tx *Tx) ChatOfContact(channelID, contactID int64, address string) (int64, error) {
+	var id int64
+	err := tx.db.Raw(`SELECT id FROM chats WHERE channel_id = ? AND contact_id = ? AND kind = 'direct' ORDER BY activity_at DESC, id DESC LIMIT 1`,
+		channelID, contactID).Scan(&id).Error
+	if err != nil || id == 0 {
+		return id, err
+	}
+	err = tx.db.Exec("UPDATE chats SET peer = ? WHERE id = ?", address, id).Error
+	return id, err
+}
+
 // EnsureChat returns the chat with a peer, made now if need be. When two
 // transactions make it at once, one does and the other waits and finds it.
 func (tx *Tx) EnsureChat(in NewChatInput) (id int64, created bool, err error) {
@@ -224,13 +239,14 @@ type MessageRef struct {
 }
 
 // FindExternal finds a message of a channel by the provider's id, within the
-// chat with a peer. Ids of which the sender chooses the value are unique per
-// sender only; the newest wins.
+// chat with a peer, under whichever of the peer's addresses. Ids of which the
+// sender chooses the value are unique per sender only; the newest wins.
 func (tx *Tx) FindExternal(channelID int64, peer, externalID string) (MessageRef, error) {
 	var row MessageRef
 	err := tx.db.Raw(`SELECT m.id, m.chat_id, m.from_me, m.sender_key FROM messages m JOIN chats c ON c.id = m.chat_id
-		WHERE m.channel_id = ? AND m.external_id = ? AND m.organization_id = ? AND c.peer = ? ORDER BY m.id DESC LIMIT 1`,
-		channelID, externalID, tx.organizationID, peer).Scan(&row).Error
+		WHERE m.channel_id = ? AND m.external_id = ? AND m.organization_id = ? AND (c.peer = ? OR EXISTS (
+			SELECT 1 FROM identities i WHERE i.contact_id = c.contact_id AND i.organization_id = c.organization_id AND i.value = ?))
+		ORDER BY m.id DESC LIMIT 1`, channelID, externalID, tx.organizationID, peer, peer).Scan(&row).Error
 	return row, err
 }
 

@@ -75,11 +75,8 @@ func New(o Options) *Intake {
 	return in
 }
 
-// ErrorWriter answers a request with a problem; the REST API's own.
-type ErrorWriter func(w http.ResponseWriter, r *http.Request, err error)
-
 // Verify answers Meta's check of the address (GET).
-func (in *Intake) Verify(fail ErrorWriter) http.HandlerFunc {
+func (in *Intake) Verify(fail func(w http.ResponseWriter, r *http.Request, err error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		query := r.URL.Query()
 		token := query.Get("hub.verify_token")
@@ -104,7 +101,7 @@ func (in *Intake) Verify(fail ErrorWriter) http.HandlerFunc {
 }
 
 // Deliver takes a delivery in (POST).
-func (in *Intake) Deliver(fail ErrorWriter) http.HandlerFunc {
+func (in *Intake) Deliver(fail func(w http.ResponseWriter, r *http.Request, err error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		result, err := in.deliver(w, r)
 		in.options.Measure(result)

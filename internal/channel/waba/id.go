@@ -8,11 +8,6 @@ import (
 	"switchboard/internal/domain"
 )
 
-// IdentityBSUID is Meta's business-scoped user id, such as
-// "US.13491208655302741918": the name of a customer who shows no phone number.
-// It stays the same when the customer later shows or hides the number.
-const IdentityBSUID domain.IdentityKind = "bsuid"
-
 // Bounds of what becomes part of a key in the database, in bytes. An index row
 // of PostgreSQL holds at most 2,704.
 const (
@@ -96,7 +91,7 @@ func person(phone, userID, name string) domain.Peer {
 		peer.Identities = append(peer.Identities, domain.Identity{Kind: domain.IdentityPhone, Value: phone})
 	}
 	if userID != "" {
-		peer.Identities = append(peer.Identities, domain.Identity{Kind: IdentityBSUID, Value: userID})
+		peer.Identities = append(peer.Identities, domain.Identity{Kind: domain.IdentityBSUID, Value: userID})
 	}
 	return peer
 }
