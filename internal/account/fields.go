@@ -41,12 +41,13 @@ func isDeceptive(r rune) bool { return unicode.IsControl(r) || unicode.Is(unicod
 
 // cleanEmail brings an address into the one form in which it is stored: lower case, nothing but the address.
 func cleanEmail(email string) (string, error) {
+	text := utf8.ValidString(email) // lower case would hide it
 	email = strings.ToLower(strings.TrimSpace(email))
 	if len(email) > MaxEmail {
 		return "", domain.Invalid("email", fmt.Sprintf("The e-mail address is too long: use at most %d characters.", MaxEmail))
 	}
 	parsed, err := mail.ParseAddress(email)
-	if err != nil || parsed.Address != email || !utf8.ValidString(email) || strings.ContainsFunc(email, isOdd) {
+	if err != nil || parsed.Address != email || !text || strings.ContainsFunc(email, isOdd) {
 		return "", domain.Invalid("email", "The e-mail address is not valid; it should look like name@example.com.")
 	}
 	return email, nil

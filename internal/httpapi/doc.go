@@ -35,5 +35,7 @@
 //     since each of them names the organization: always pass who.OrganizationID.
 //   - The context ends with the client or after the route's timeout. clientIP(ctx) and requestID(ctx) tell of the request.
 //   - Outputs are the domain's own types, so that REST and sockets show the same JSON.
+//   - Tests are scenarios (scenarios_test.go) on both databases. TestEveryRouteIsGuarded walks the OpenAPI document, so a
+//     route that is public must be named there.
 //   - What is not JSON (webhooks with their raw bytes) is a plain Gin handler, registered in mount.
 package httpapi

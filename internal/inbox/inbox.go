@@ -43,6 +43,10 @@ type Options struct {
 	Waker     Waker
 	Logger    *slog.Logger
 	Measures  Measures
+	// Sealer keeps channels' credentials.
+	Sealer Sealer
+	// Kinds are the kinds of channels that this build can run.
+	Kinds map[domain.ChannelKind]ConfigParser
 }
 
 // Service is the use cases of the inbox. It is safe for concurrent use.
@@ -52,12 +56,17 @@ type Service struct {
 	waker     Waker
 	logger    *slog.Logger
 	measures  Measures
+	sealer    Sealer
+	kinds     map[domain.ChannelKind]ConfigParser
 	owners    sync.Map // channel id → organization id; only ids that exist get in
+	sources   sourceCache
 }
 
 // New makes a Service.
 func New(o Options) *Service {
-	return &Service{store: o.Store, publisher: o.Publisher, waker: o.Waker, logger: o.Logger, measures: o.Measures}
+	return &Service{
+		store: o.Store, publisher: o.Publisher, waker: o.Waker, logger: o.Logger, measures: o.Measures, sealer: o.Sealer, kinds: o.Kinds,
+	}
 }
 
 // write runs fn in a transaction of an organization and, once it is committed,

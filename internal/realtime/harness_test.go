@@ -212,10 +212,17 @@ func newWorld(t *testing.T, addr string) *world {
 		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
 	})
 	t.Cleanup(func() { _ = client.Close() })
-	return &world{
+	w := &world{
 		t: t, log: newFakeLog(), auth: newFakeAuth(), typing: fakeTyping{calls: make(chan string, 100)},
 		counts: newCounts(), redis: client, logged: &lockedBuffer{},
 	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			text := w.logged.String()
+			t.Logf("the nodes' log ends:\n%s", text[max(0, len(text)-8000):])
+		}
+	})
+	return w
 }
 
 func redisWorld(t *testing.T) *world {

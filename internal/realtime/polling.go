@@ -4,14 +4,25 @@ import (
 	"context"
 	"net/http"
 	"sync"
+	"time"
 
+	"github.com/zishang520/socket.io/parsers/engine/v3/packet"
 	"github.com/zishang520/socket.io/servers/engine/v3/transports"
 	"github.com/zishang520/socket.io/v3/pkg/types"
 )
 
-// longPolling makes the library's polling transport with one mend: the library sets a request's clean-up function after it
-// has begun to watch for the request's end, so that a client that goes away at the wrong moment makes both touch the
-// same field. Here the end of a request is told only after the transport has taken it in.
+// closePacket is Engine.IO's.
+const closePacket = "1"
+
+// longPolling makes the library's polling transport with two mends.
+//
+// The library answers no poll once a transport is closing, because it closes its write queue first: the client, and the
+// HTTP server that wants to shut down, wait for the ping timeout. Here the poll that is open, or the next one, is
+// answered with the close packet.
+//
+// And the library sets a request's clean-up function after it has begun to watch for the request's end, so that a client
+// that goes away at the wrong moment makes both touch the same field. Here the end of a request is told only after the
+// transport has taken it in (see settling).
 type longPolling struct{ transports.PollingBuilder }
 
 func (*longPolling) New(ctx *types.HttpContext) transports.Transport {
@@ -21,13 +32,64 @@ func (*longPolling) New(ctx *types.HttpContext) transports.Transport {
 	return t
 }
 
-type pollingTransport struct{ transports.Polling }
+type pollingTransport struct {
+	transports.Polling
+
+	mu     sync.Mutex         // guards what follows
+	poll   *types.HttpContext // the newest poll
+	finish func()             // set once the transport is closing and waits for a poll to say so
+}
 
 func (t *pollingTransport) OnRequest(ctx *types.HttpContext) {
-	t.Polling.OnRequest(ctx)
 	if settled, found := ctx.Request().Context().Value(settledKey{}).(func()); found {
-		settled()
+		defer settled()
 	}
+	if ctx.Method() == http.MethodGet {
+		t.mu.Lock()
+		finish := t.finish
+		if finish == nil {
+			t.poll = ctx
+		}
+		t.mu.Unlock()
+		if finish != nil {
+			ctx.Cleanup = func() {}
+			t.sayGoodbye(ctx)
+			finish()
+			return
+		}
+	}
+	t.Polling.OnRequest(ctx)
+}
+
+// DoClose tells the client, by the poll that is open or the next one, and closes.
+func (t *pollingTransport) DoClose(done types.Callable) {
+	finish := sync.OnceFunc(func() {
+		t.Discard() // so that the library closes right away
+		t.Polling.DoClose(done)
+	})
+	t.mu.Lock()
+	poll := t.poll
+	t.mu.Unlock()
+	switch {
+	case t.Writable() && poll != nil && !poll.IsDone():
+		t.SetWritable(false)
+		t.sayGoodbye(poll)
+		finish()
+	case t.Discarded():
+		finish()
+	default: // something is being sent, or no poll is open
+		timer := time.AfterFunc(farewell, finish)
+		t.mu.Lock()
+		t.finish = func() {
+			timer.Stop()
+			finish()
+		}
+		t.mu.Unlock()
+	}
+}
+
+func (t *pollingTransport) sayGoodbye(ctx *types.HttpContext) {
+	t.DoWrite(ctx, types.NewStringBufferString(closePacket), packet.NewOptions(false), func(error) {})
 }
 
 type settledKey struct{}

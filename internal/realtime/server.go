@@ -105,7 +105,8 @@ func (s *Server) libraryOptions() *socket.ServerOptions {
 	o.SetMaxHttpBufferSize(limits.FrameBytes)
 	o.SetPingInterval(limits.PingInterval)
 	o.SetPingTimeout(limits.PingTimeout)
-	o.SetConnectTimeout(limits.ConnectTimeout)
+	// Later than the sweep's: the library closes politely, and a client that does not poll would stay for 30 s more.
+	o.SetConnectTimeout(limits.ConnectTimeout + 2*sweepEvery)
 	o.SetTransports(types.NewSet[transports.TransportCtor](&longPolling{}, &webSockets{}))
 	o.SetParser(newTextParser())
 	// The origin was checked by Handler; this lets the allowed ones read the answers.
@@ -282,6 +283,12 @@ func (s *Server) connected(args ...any) {
 	_ = sock.On("disconnect", func(args ...any) {
 		reason, _ := firstOf(args).(string)
 		n.disconnected(reason)
+	})
+	_ = sock.On("error", func(args ...any) {
+		// Clients may send an event of this name too; only the library's own carries an error.
+		if err, isError := firstOf(args).(error); isError {
+			s.logger.Info("[Socket.IO] a client broke the protocol", n.attributes(slog.Any("error", err))...)
+		}
 	})
 	sock.OnAny(n.handle)
 	if !sock.Connected() {

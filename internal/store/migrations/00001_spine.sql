@@ -245,6 +245,7 @@ CREATE TABLE messages (
 CREATE UNIQUE INDEX messages_external ON messages (channel_id, external_id, chat_id, sender_key) WHERE external_id IS NOT NULL;
 CREATE UNIQUE INDEX messages_client ON messages (organization_id, client_message_id) WHERE client_message_id IS NOT NULL;
 CREATE INDEX messages_chat ON messages (chat_id, provider_time, id);
+CREATE INDEX messages_media ON messages (media_id) WHERE media_id IS NOT NULL;
 -- The outbox.
 CREATE INDEX messages_outbox ON messages (channel_id, chat_id, id) WHERE status IN ('queued', 'sending');
 
