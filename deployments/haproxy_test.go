@@ -3,7 +3,6 @@ package deployments
 import (
 	"bufio"
 	"context"
-	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -12,7 +11,6 @@ import (
 	"os/exec"
 	"strings"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
@@ -62,7 +60,7 @@ func (n *node) serve(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		defer conn.Close()
-		_, _ = buffer.WriteString("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n" + n.name + "\n")
+		_, _ = buffer.WriteString("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n" + n.name + "\n")
 		_ = buffer.Flush()
 		line, _ := buffer.ReadString('\n')
 		_, _ = conn.Write([]byte("echo " + line))
@@ -84,17 +82,30 @@ func freePort(t *testing.T) string {
 func startHAProxy(t *testing.T, one, two *node) (public, metrics string) {
 	public, metrics = freePort(t), freePort(t)
 	cmd := exec.CommandContext(context.WithoutCancel(t.Context()), haproxy(t), "-db", "-f", "haproxy/haproxy.cfg")
-	cmd.Env = append(os.Environ(), "BIND="+public, "BIND_METRICS="+metrics, "API1="+one.address(), "API2="+two.address())
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	cmd.Env = append(os.Environ(), "BIND="+public, "BIND_METRICS="+metrics, "API1="+one.address(), "API2="+two.address(), "MAXCONN=100")
+	output := startServer(t, cmd)
+	require.Eventually(t, func() bool {
+		return up(t, metrics, "api1") && up(t, metrics, "api2")
+	}, 20*time.Second, 50*time.Millisecond, "HAProxy does not find the nodes; it wrote to %s", output)
+	return public, metrics
+}
+
+// startServer starts a program and ends it with the test. It returns the file that holds what the program wrote, which
+// stays when the test fails.
+func startServer(t *testing.T, cmd *exec.Cmd) string {
+	output, err := os.CreateTemp("", "deployments-*.log")
+	require.NoError(t, err)
+	cmd.Stdout, cmd.Stderr = output, output
 	require.NoError(t, cmd.Start())
 	t.Cleanup(func() {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
+		_ = output.Close()
+		if !t.Failed() {
+			_ = os.Remove(output.Name())
+		}
 	})
-	require.Eventually(t, func() bool {
-		return up(t, metrics, "api1") && up(t, metrics, "api2")
-	}, 20*time.Second, 50*time.Millisecond, "HAProxy does not find the nodes")
-	return public, metrics
+	return output.Name()
 }
 
 // up asks HAProxy's exporter for what the alert SwitchboardNodeNotReady asks.
@@ -116,7 +127,7 @@ func get(t *testing.T, url string, header http.Header) (*http.Response, string, 
 	}
 	defer response.Body.Close()
 	body, err := io.ReadAll(response.Body)
-	return response, string(body), errors.Join(err)
+	return response, string(body), err
 }
 
 func mustGet(t *testing.T, url string, header http.Header) (*http.Response, string) {

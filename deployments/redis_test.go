@@ -9,7 +9,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -41,16 +40,10 @@ func startRedis(t *testing.T) (address string) {
 	require.NoError(t, err)
 	cmd := exec.CommandContext(context.WithoutCancel(t.Context()), binary, conf,
 		"--bind", "127.0.0.1", "--port", port, "--aclfile", acl, "--dir", t.TempDir())
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	require.NoError(t, cmd.Start())
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-	})
-	health := redis.NewClient(&redis.Options{Addr: address, Username: "health", Password: "any", DisableIdentity: true})
-	t.Cleanup(func() { _ = health.Close() })
-	require.Eventually(t, func() bool { return health.Ping(t.Context()).Err() == nil }, 10*time.Second, 20*time.Millisecond,
-		"Redis does not start, or its health user may not ask")
+	output := startServer(t, cmd)
+	health := open(t, "redis://health:any@"+address+"/0?client_name=")
+	require.Eventually(t, func() bool { return health.Ping(t.Context()).Err() == nil }, 10*time.Second, 50*time.Millisecond,
+		"Redis does not start, or its health user may not ask; it wrote to %s", output)
 	return address
 }
 
@@ -117,7 +110,7 @@ func TestRedisCountsLogins(t *testing.T) {
 	_, err = throttle.Allow(t.Context(), "ada@example.com", where)
 	require.NoError(t, err)
 	require.Empty(t, log.String(), "the throttle could not use Redis")
-	test := open(t, "redis://test@"+address+"/0")
+	test := open(t, "redis://test:any@"+address+"/0")
 	keys, err := test.Keys(t.Context(), "*").Result()
 	require.NoError(t, err)
 	require.NotEmpty(t, keys)
@@ -129,7 +122,7 @@ func TestRedisCountsLogins(t *testing.T) {
 func TestRedisRefusesEverythingElse(t *testing.T) {
 	address := startRedis(t)
 	ours := open(t, "redis://switchboard:"+developmentPassword+"@"+address+"/0")
-	health := open(t, "redis://health:any@"+address+"/0")
+	health := open(t, "redis://health:any@"+address+"/0?client_name=")
 	for name, refused := range map[string]error{
 		"another channel":          ours.Publish(t.Context(), "other", "x").Err(),
 		"another key":              ours.ZAdd(t.Context(), "other", redis.Z{Member: "x"}).Err(),
@@ -147,7 +140,7 @@ func TestRedisRefusesEverythingElse(t *testing.T) {
 	} {
 		require.ErrorContains(t, refused, refusalWord(refused), name)
 	}
-	saved, err := open(t, "redis://test@"+address+"/0").ConfigGet(t.Context(), "save").Result()
+	saved, err := open(t, "redis://test:any@"+address+"/0").ConfigGet(t.Context(), "save").Result()
 	require.NoError(t, err)
 	require.Empty(t, saved["save"], "nothing is written to disk")
 }

@@ -20,7 +20,7 @@ const (
 func main() {
 	if err := run(os.Args[1:], os.Getenv("PORT")); err != nil {
 		fmt.Fprintln(os.Stderr, "healthcheck:", err)
-		os.Exit(1)
+		os.Exit(1) //nolint:forbidigo // the main function of a command
 	}
 }
 

@@ -17,6 +17,7 @@ import (
 	"switchboard/internal/domain"
 	"switchboard/internal/httpapi"
 	"switchboard/internal/realtime"
+	"switchboard/internal/store"
 	"switchboard/internal/webhook"
 )
 
@@ -87,7 +88,7 @@ func newAPINode(c *core) (*apiNode, error) {
 		RegistrationOpen: c.cfg.Registration == config.RegistrationOpen, RefreshTTL: c.cfg.RefreshTokenTTL,
 	})
 	n.sockets, err = realtime.New(realtime.Options{
-		Redis: c.redis, Authenticator: n.accounts, Chats: c.store, Log: c.store, Typing: typing{c},
+		Redis: c.redis, Authenticator: n.accounts, Chats: c.store, Log: eventLog{c.store}, Typing: typing{c},
 		AllowedOrigins: c.cfg.CORSOrigins, Logger: c.logger, Metrics: c.realtimeMetrics(),
 	})
 	if err != nil {
@@ -130,6 +131,19 @@ func (n *apiNode) stop(ctx context.Context, server *server) error {
 	n.intake.Stop()
 	n.chores.stop()
 	return errors.Join(sockets, requests)
+}
+
+// eventLog shows the store's log as the sockets want to read it.
+type eventLog struct{ *store.Store }
+
+// Heads implements realtime.Log.
+func (l eventLog) Heads(ctx context.Context, organizationIDs []int64) (map[int64]realtime.Head, error) {
+	found, err := l.Store.Heads(ctx, organizationIDs)
+	heads := make(map[int64]realtime.Head, len(found))
+	for id, head := range found {
+		heads[id] = realtime.Head(head)
+	}
+	return heads, err
 }
 
 // typing passes an operator's typing to the customer's channel.

@@ -41,6 +41,10 @@ type core struct {
 	closers []func() error // run from the last to the first
 }
 
+// emitterPatience is how long the end of a process waits for Redis to take
+// what is queued.
+const emitterPatience = 2 * time.Second
+
 // checkTimeout bounds one look at a part's health.
 const checkTimeout = 2 * time.Second
 
@@ -93,12 +97,20 @@ func newCore(ctx context.Context, cfg config.Config, logger *slog.Logger) (c *co
 // openWire makes what leaves by Redis: events for the sockets, wake-ups for
 // the workers.
 func (c *core) openWire() error {
-	emitter, err := realtime.NewEmitter(realtime.EmitterOptions{Redis: c.redis, Logger: c.logger, Metrics: c.realtimeMetrics()})
+	emitter, err := realtime.NewEmitter(c.redis, realtime.EmitterOptions{Logger: c.logger, Metrics: c.realtimeMetrics()})
 	if err != nil {
 		return err
 	}
 	c.emitter = emitter
-	c.onClose(func() error { c.emitter.Close(); return nil })
+	c.onClose(func() error {
+		ctx, cancel := context.WithTimeout(context.Background(), emitterPatience)
+		defer cancel()
+		// What cannot be sent is read from the log by the nodes.
+		if err := c.emitter.Close(ctx); err != nil {
+			c.logger.Warn("not every event could be handed to Redis before the end", slog.Any("error", err))
+		}
+		return nil
+	})
 	c.wakes = worker.NewWakes(c.redis, c.logger)
 	c.wakes.Start(context.Background())
 	c.onClose(func() error { c.wakes.Stop(); return nil })

@@ -1,6 +1,8 @@
 package app
 
 import (
+	"fmt"
+
 	"switchboard/internal/channel"
 	"switchboard/internal/channel/waba"
 	"switchboard/internal/config"
@@ -18,11 +20,13 @@ func kinds() map[domain.ChannelKind]inbox.ConfigParser {
 }
 
 // factories make the sessions of the same kinds.
-func factories(cfg config.Config) map[domain.ChannelKind]channel.Factory {
-	return map[domain.ChannelKind]channel.Factory{
-		domain.KindWABA: waba.NewFactory(waba.Options{
-			BaseURL: cfg.WABAAPIURL,
-			Media:   safehttp.New(safehttp.Options{Allow: endpoints(cfg), MaxBytes: int64(cfg.MediaMaxBytes)}),
-		}),
+func factories(cfg config.Config) (map[domain.ChannelKind]channel.Factory, error) {
+	cloud, err := waba.NewFactory(waba.Options{
+		BaseURL: cfg.WABAAPIURL,
+		Media:   safehttp.New(safehttp.Options{Allow: endpoints(cfg), MaxBytes: int64(cfg.MediaMaxBytes)}),
+	})
+	if err != nil {
+		return nil, fmt.Errorf("WABA_API_URL: %w", err)
 	}
+	return map[domain.ChannelKind]channel.Factory{domain.KindWABA: cloud}, nil
 }

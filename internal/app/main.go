@@ -10,6 +10,8 @@ import (
 	"os/signal"
 	"syscall"
 
+	"github.com/redis/go-redis/v9"
+
 	"switchboard/internal/config"
 	"switchboard/internal/telemetry"
 )
@@ -40,6 +42,7 @@ func Main(process config.Process, args []string, stdout, stderr io.Writer,
 		_, _ = fmt.Fprintln(stderr, "switchboard:", err)
 		return 1
 	}
+	redis.SetLogger(redisLog{logger})
 	for _, warning := range cfg.Warnings() {
 		logger.Warn("dangerous setting", slog.String("why", warning))
 	}
@@ -56,4 +59,13 @@ func Main(process config.Process, args []string, stdout, stderr io.Writer,
 		return 1
 	}
 	return 0
+}
+
+// redisLog takes what the Redis client would print to stderr. Those who use
+// the client report its errors themselves.
+type redisLog struct{ logger *slog.Logger }
+
+// Printf implements the client's logging interface.
+func (l redisLog) Printf(ctx context.Context, format string, args ...any) {
+	l.logger.DebugContext(ctx, "redis client", slog.String("says", fmt.Sprintf(format, args...)))
 }

@@ -91,16 +91,16 @@ func (s *Standalone) Addr() string { return addr(s.listener) }
 func (s *Standalone) Run(ctx context.Context) error {
 	err := s.start(ctx)
 	if err != nil {
-		return errors.Join(err, s.free(ctx), s.listener.Close())
+		return errors.Join(err, s.free(), s.listener.Close())
 	}
 	server := serve(s.listener, s.node.handler, s.core.cfg, s.core.logger)
 	err = s.greet(ctx)
 	if err == nil {
 		err = server.wait(ctx)
 	}
-	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.core.cfg.ShutdownTimeout)
-	defer cancel()
-	return errors.Join(err, s.node.stop(ctx, server), s.worker.Stop(stop), s.free(ctx))
+	stopped := s.node.stop(ctx, server)
+	s.worker.Stop()
+	return errors.Join(err, stopped, s.free())
 }
 
 func (s *Standalone) start(ctx context.Context) error {
@@ -110,7 +110,7 @@ func (s *Standalone) start(ctx context.Context) error {
 	return s.worker.Start(context.WithoutCancel(ctx))
 }
 
-func (s *Standalone) free(context.Context) error {
+func (s *Standalone) free() error {
 	var err error
 	if s.demo != nil {
 		err = s.demo.close()

@@ -56,7 +56,8 @@ func (w *Worker) Run(ctx context.Context) error {
 	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), w.core.cfg.ShutdownTimeout)
 	defer cancel()
 	w.core.health.Drain()
-	return errors.Join(failed, w.worker.Stop(stop), server.drain(stop), w.core.close())
+	w.worker.Stop() // bounded by its own time-outs
+	return errors.Join(failed, server.drain(stop), w.core.close())
 }
 
 func healthHandler(c *core) http.Handler {
@@ -74,12 +75,6 @@ func newWorker(c *core) (*worker.Worker, error) {
 	}
 	return worker.New(worker.Options{
 		ID: c.cfg.WorkerID, Store: c.store, Inbox: c.inbox, Factories: factories, Logger: c.logger,
-		Load: func(ctx context.Context, channelID int64) (worker.Loaded, error) {
-			loaded, err := c.inbox.LoadChannel(ctx, channelID)
-			return worker.Loaded{
-				OrganizationID: loaded.OrganizationID, Channel: loaded.Channel, Secrets: loaded.Secrets, Version: loaded.Version,
-			}, err
-		},
 		OpenMedia: c.openMedia, Media: inbox.NewMediaFetch(c.inbox, c.blobs, int64(c.cfg.MediaMaxBytes)),
 		Wakes: c.wakes, Measures: workerMeasures(c.metrics),
 		MaxChannels: c.cfg.WorkerMaxChannels, Channels: c.cfg.WorkerChannels, LeaseTTL: c.cfg.LeaseTTL,

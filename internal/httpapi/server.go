@@ -10,16 +10,24 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"switchboard/internal/account"
+	"switchboard/internal/auth"
+	"switchboard/internal/inbox"
+	"switchboard/internal/media"
 	"switchboard/internal/telemetry"
 )
 
 // defaultMaxBody is the largest body of a request, uploads apart.
 const defaultMaxBody = 1 << 20
 
-// Options are what a Server is made from. Accounts and Logger are required; a nil handler leaves its paths out.
+// Options are what a Server is made from. Those of the first two groups are required; a nil handler leaves its paths out.
 type Options struct {
 	Accounts *account.Service
+	Inbox    *inbox.Service
 	Logger   *slog.Logger
+
+	Blobs         media.Blobs      // where uploads go and downloads come from
+	MediaLinks    *auth.MediaLinks // signs the addresses of files
+	MediaMaxBytes int64            // largest upload; 0: 100 MiB
 
 	Metrics      *telemetry.Metrics // of requests, and /metrics
 	MetricsToken string             // bearer token that /metrics asks for; empty: none
@@ -56,6 +64,9 @@ func New(options Options) (*Server, error) {
 	if options.MaxBody == 0 {
 		options.MaxBody = defaultMaxBody
 	}
+	if options.MediaMaxBytes == 0 {
+		options.MediaMaxBytes = defaultMaxUpload
+	}
 	s := &Server{options: options, engine: gin.New()}
 	proxies := make([]string, 0, len(options.TrustedProxies))
 	for _, p := range options.TrustedProxies {
@@ -83,6 +94,14 @@ func (s *Server) routes() {
 	s.authRoutes()
 	s.userRoutes()
 	s.apiKeyRoutes()
+	s.inboxSchemas()
+	s.channelRoutes()
+	s.chatRoutes()
+	s.messageRoutes()
+	s.mediaRoutes()
+	s.ticketRoutes()
+	s.notificationRoutes()
+	s.eventRoutes()
 }
 
 // mount registers everything else.

@@ -333,6 +333,9 @@ func systemNote(tx *store.Tx, messageID int64, text string) error {
 	if err != nil {
 		return err
 	}
+	if id == 0 {
+		return fmt.Errorf("note about message %d: its key is taken", messageID)
+	}
 	message, err := tx.Complete(id, row)
 	if err != nil {
 		return err

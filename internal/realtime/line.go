@@ -2,6 +2,7 @@ package realtime
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -13,16 +14,45 @@ import (
 // line is the Redis end of a connection within the process: as much of the Redis protocol (RESP 2) as a subscriber needs.
 type line struct {
 	conn net.Conn
-
-	write sync.Mutex // one answer or message at a time
+	out  chan string   // answers and messages to be written
+	done chan struct{} // closed when the line ends
+	end  sync.Once
 
 	mu         sync.Mutex // guards subscribed
 	subscribed map[string]bool
 }
 
-func newLine(conn net.Conn) *line { return &line{conn: conn, subscribed: map[string]bool{}} }
+// lineQueue is how many answers and messages may wait for the other end: more than there are commands, so that a command
+// can be read while the other end is not reading answers; a pipe has no buffer of its own.
+const lineQueue = 64
 
-func (l *line) close() { _ = l.conn.Close() }
+var errLineEnded = errors.New("realtime: the line has ended")
+
+func newLine(conn net.Conn) *line {
+	return &line{conn: conn, out: make(chan string, lineQueue), done: make(chan struct{}), subscribed: map[string]bool{}}
+}
+
+func (l *line) close() {
+	l.end.Do(func() {
+		close(l.done)
+		_ = l.conn.Close()
+	})
+}
+
+// write sends what is queued until the line ends.
+func (l *line) write() {
+	defer l.close()
+	for {
+		select {
+		case text := <-l.out:
+			if _, err := io.WriteString(l.conn, text); err != nil {
+				return
+			}
+		case <-l.done:
+			return
+		}
+	}
+}
 
 // serve answers commands until the connection ends.
 func (l *line) serve() {
@@ -85,14 +115,17 @@ func (l *line) publish(pattern, channel, payload string) {
 	if pattern != "" {
 		message = array("pmessage", pattern, channel, payload)
 	}
-	_ = l.send(message) // a broken line is ended by serve
+	_ = l.send(message) // nobody is left to hear it
 }
 
+// send queues a text, and waits while too much is queued.
 func (l *line) send(text string) error {
-	l.write.Lock()
-	defer l.write.Unlock()
-	_, err := io.WriteString(l.conn, text)
-	return err
+	select {
+	case l.out <- text:
+		return nil
+	case <-l.done:
+		return errLineEnded
+	}
 }
 
 func bulk(s string) string { return "$" + strconv.Itoa(len(s)) + "\r\n" + s + "\r\n" }
@@ -115,7 +148,7 @@ func readCommand(r *bufio.Reader) ([]string, error) {
 		return nil, err
 	}
 	if count == 0 {
-		return nil, fmt.Errorf("realtime: an empty command")
+		return nil, errors.New("realtime: an empty command")
 	}
 	words := make([]string, count)
 	for i := range words {

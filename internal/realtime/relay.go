@@ -79,6 +79,7 @@ func (r *relay) dial(context.Context, string, string) (net.Conn, error) {
 		return nil, errRelayClosed
 	}
 	r.lines[l] = struct{}{}
+	r.tasks.Go(l.write)
 	r.tasks.Go(func() {
 		l.serve()
 		r.mu.Lock()

@@ -100,7 +100,9 @@ func serve(ctx context.Context, log *slog.Logger, p Part, ln net.Listener) error
 		_ = srv.Close()
 	}
 	if err == nil {
-		<-failed // http.ErrServerClosed
+		if ended := <-failed; !errors.Is(ended, http.ErrServerClosed) {
+			err = ended
+		}
 	}
 	return errors.Join(err, closeErr)
 }

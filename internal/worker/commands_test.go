@@ -17,7 +17,6 @@ import (
 	"switchboard/internal/domain"
 	"switchboard/internal/inbox"
 	"switchboard/internal/media"
-	"switchboard/internal/testkit"
 )
 
 func (w *world) command(id, chatID, messageID int64, kind domain.CommandKind, value string) {
@@ -257,5 +256,3 @@ func TestMediaAfterCrash(t *testing.T) {
 		require.Equal(t, "2", w.one("SELECT attempts FROM media WHERE id = 1"))
 	})
 }
-
-var _ = testkit.Rand

@@ -71,7 +71,7 @@ type task struct {
 	pause time.Duration // the provider asks this of the whole channel
 }
 
-func newDispatcher(s *supervisor, session channel.Session, h *host, loaded Loaded) *dispatcher {
+func newDispatcher(s *supervisor, session channel.Session, h *host, loaded inbox.OpenChannel) *dispatcher {
 	d := &dispatcher{
 		s: s, session: session, host: h, org: loaded.OrganizationID, kind: loaded.Channel.Kind, lease: s.holding.lease,
 		signal: make(chan struct{}, 1), quitting: make(chan struct{}), busy: map[int64]struct{}{}, fetching: map[int64]struct{}{},

@@ -7,6 +7,7 @@ import (
 
 	"switchboard/internal/channel"
 	"switchboard/internal/domain"
+	"switchboard/internal/inbox"
 	"switchboard/internal/store"
 )
 
@@ -15,14 +16,14 @@ import (
 type host struct {
 	ctx    context.Context //nolint:containedctx // the session's life
 	s      *supervisor
-	loaded Loaded
+	loaded inbox.OpenChannel
 	once   sync.Once
 	ready  chan struct{} // closed by Ready
 }
 
 var _ channel.Host = (*host)(nil)
 
-func newHost(ctx context.Context, s *supervisor, loaded Loaded) *host {
+func newHost(ctx context.Context, s *supervisor, loaded inbox.OpenChannel) *host {
 	return &host{ctx: ctx, s: s, loaded: loaded, ready: make(chan struct{})}
 }
 

@@ -13,17 +13,6 @@ import (
 	"switchboard/internal/store"
 )
 
-// Loaded is a channel as a session is made from it.
-type Loaded struct {
-	OrganizationID int64
-	Channel        domain.Channel
-	// Secrets are unsealed; they stay in memory.
-	Secrets map[string]string
-	// Version is the channel's config_version: when it rises, the session is
-	// made anew.
-	Version int64
-}
-
 // Measures are told what a worker does; any of them may be nil. They are called
 // from several goroutines and must not block.
 type Measures struct {
@@ -54,9 +43,7 @@ type Options struct {
 	Store     *store.Store
 	Inbox     *inbox.Service
 	Factories map[domain.ChannelKind]channel.Factory
-	// Load reads a channel and unseals its secrets.
-	Load   func(ctx context.Context, channelID int64) (Loaded, error)
-	Logger *slog.Logger
+	Logger    *slog.Logger
 
 	// OpenMedia opens a stored file of an organization for sending.
 	OpenMedia func(ctx context.Context, organizationID, mediaID int64) (io.ReadCloser, domain.Media, error)
@@ -94,8 +81,8 @@ type Options struct {
 }
 
 func (o *Options) setDefaults() error {
-	if o.ID == "" || o.Store == nil || o.Inbox == nil || len(o.Factories) == 0 || o.Load == nil || o.Logger == nil {
-		return errors.New("worker: ID, Store, Inbox, Factories, Load and Logger are required")
+	if o.ID == "" || o.Store == nil || o.Inbox == nil || len(o.Factories) == 0 || o.Logger == nil {
+		return errors.New("worker: ID, Store, Inbox, Factories and Logger are required")
 	}
 	orDefault(&o.MaxChannels, 200)
 	orDefault(&o.LeaseTTL, 10*time.Second)

@@ -18,8 +18,7 @@ const statusTimeout = 5 * time.Second
 // status is what a channel shows. What could not be written is written at a
 // later poll, unless something newer has taken its place.
 type status struct {
-	s              *supervisor
-	organizationID int64
+	s *supervisor
 
 	writing sync.Mutex // held while a state is written: states are told in order
 
@@ -29,9 +28,7 @@ type status struct {
 	busy bool // a retry is under way
 }
 
-func newStatus(s *supervisor, organizationID int64) *status {
-	return &status{s: s, organizationID: organizationID}
-}
+func newStatus(s *supervisor) *status { return &status{s: s} }
 
 func (t *status) state() domain.ChannelState {
 	t.mu.Lock()

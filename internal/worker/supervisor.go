@@ -11,6 +11,7 @@ import (
 
 	"switchboard/internal/channel"
 	"switchboard/internal/domain"
+	"switchboard/internal/inbox"
 	"switchboard/internal/store"
 )
 
@@ -108,24 +109,32 @@ func (s *supervisor) once() error {
 	return s.serve(loaded)
 }
 
-func (s *supervisor) load() (Loaded, error) {
+func (s *supervisor) load() (inbox.OpenChannel, error) {
 	ctx, cancel := context.WithTimeout(s.holding.ctx, s.w.o.LeaseTTL)
 	defer cancel()
-	loaded, err := s.w.o.Load(ctx, s.channelID())
-	if domain.CodeOf(err) == domain.CodeNotFound || errors.Is(err, store.ErrNotFound) {
+	loaded, err := s.w.o.Inbox.LoadChannel(ctx, s.channelID())
+	if domain.CodeOf(err) == domain.CodeNotFound {
 		s.retire(errDisabled)
-		return Loaded{}, err
+		return loaded, err
 	}
 	if err != nil {
-		return Loaded{}, fmt.Errorf("load the channel: %w", err)
+		err = fmt.Errorf("load the channel: %w", err)
+		if loaded.Version == 0 {
+			return loaded, err
+		}
+		// It is there, and only its credentials cannot be read: show it so.
+		err = &channel.Down{
+			State: domain.ChannelError, Code: "credentials", Cause: err,
+			Reason: "The channel's credentials cannot be read with this ENCRYPTION_KEY. Restore the key, or enter the credentials again.",
+		}
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.version, s.kind = loaded.Version, loaded.Channel.Kind
 	if s.status == nil {
-		s.status = newStatus(s, loaded.OrganizationID)
+		s.status = newStatus(s)
 	}
-	return loaded, nil
+	return loaded, err
 }
 
 // rest shows why a session ended and waits before the next: for a while, or,
@@ -180,7 +189,7 @@ func asDown(cause error) *channel.Down {
 
 // serve runs one session until it ends, the channel is changed, or the
 // supervisor is retired. Nothing of it is left running when serve returns.
-func (s *supervisor) serve(loaded Loaded) error {
+func (s *supervisor) serve(loaded inbox.OpenChannel) error {
 	select {
 	case <-s.reload: // what changed has been loaded
 	default:
@@ -237,7 +246,7 @@ func (s *supervisor) setSession(session channel.Session, dispatch *dispatcher) {
 	s.session, s.dispatch = session, dispatch
 }
 
-func (s *supervisor) open(loaded Loaded, host *host) (channel.Session, error) {
+func (s *supervisor) open(loaded inbox.OpenChannel, host *host) (channel.Session, error) {
 	factory := s.w.o.Factories[loaded.Channel.Kind]
 	if factory == nil {
 		return nil, &channel.Down{
@@ -278,11 +287,8 @@ func (s *supervisor) farewell() {
 	}
 	if errors.Is(reason, errStopped) {
 		s.show(domain.ChannelDisconnected, "worker_stopped", "The worker that ran this channel was stopped; another one will take it over.")
-	} else if state := s.count().State; state == domain.ChannelConnected || state == domain.ChannelConnecting ||
-		state == domain.ChannelQR || state == domain.ChannelPairing {
-		// The session may have told so after somebody disconnected the channel.
-		s.show(domain.ChannelDisconnected, "", "Disconnected. Connect the channel to send and receive again.")
 	}
+	// A channel that was disabled shows what its admin did.
 }
 
 // perform acts on what a poll found.

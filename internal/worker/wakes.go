@@ -128,7 +128,8 @@ func (w *Wakes) publishLoop(ctx context.Context, done chan<- struct{}) {
 	for {
 		select {
 		case <-w.signal:
-			w.publish(ctx)
+			// Every publication is short: it need not end with ctx.
+			w.publish(context.WithoutCancel(ctx))
 		case <-ctx.Done():
 			w.publish(context.WithoutCancel(ctx))
 			return

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"log/slog"
 	"slices"
 	"strings"
 	"sync"
@@ -43,6 +42,9 @@ func onBoth(t *testing.T, test func(t *testing.T, w *world)) {
 			t.Parallel()
 			w := &world{t: t, url: database.url(t), provider: newProvider(), events: &events{}}
 			w.db = w.open()
+			if w.db.Postgres() { // the test's own ids are below
+				w.exec("ALTER TABLE messages ALTER COLUMN id RESTART WITH 1000000")
+			}
 			w.exec("INSERT INTO organizations (id, name, created_at) VALUES (1, 'Acme', 0)")
 			w.exec("INSERT INTO event_heads (organization_id, epoch) VALUES (1, 'e')")
 			w.exec("INSERT INTO contacts (id, organization_id, created_at, updated_at) VALUES (1, 1, 0, 0)")
@@ -124,7 +126,7 @@ func (w *world) node(name string, change func(*Options)) *node {
 	o := Options{
 		ID: name, Store: s, Inbox: service, Logger: testkit.Logger(w.t),
 		Factories: map[domain.ChannelKind]channel.Factory{domain.KindTelegram: w.provider.open(name)},
-		Load:      w.load(s), LeaseTTL: 2 * time.Second, PollInterval: 50 * time.Millisecond,
+		LeaseTTL:  2 * time.Second, PollInterval: 50 * time.Millisecond,
 		MinBackoff: 20 * time.Millisecond, MaxBackoff: 100 * time.Millisecond, DrainTimeout: time.Second, StopTimeout: 5 * time.Second,
 	}
 	if change != nil {
@@ -141,16 +143,6 @@ func (w *world) start(name string, change func(*Options)) *node {
 	n := w.node(name, change)
 	require.NoError(w.t, n.Start(w.t.Context()))
 	return n
-}
-
-// load is what the app does, without secrets.
-func (w *world) load(s *store.Store) func(context.Context, int64) (Loaded, error) {
-	return func(ctx context.Context, id int64) (Loaded, error) {
-		loaded := Loaded{Channel: domain.Channel{ID: id, Kind: domain.KindTelegram}}
-		err := s.SQL().QueryRowContext(ctx, fmt.Sprintf("SELECT organization_id, config_version, enabled FROM channels WHERE id = %d", id)).
-			Scan(&loaded.OrganizationID, &loaded.Version, &loaded.Channel.Enabled)
-		return loaded, err
-	}
 }
 
 // kill ends a worker as kill -9 does, as far as the database can see: nothing
@@ -413,5 +405,3 @@ func (resender) NewExternalID() string {
 	names.n++
 	return fmt.Sprint("own-", names.n)
 }
-
-var _ = slog.Default

@@ -7,7 +7,7 @@ export default defineConfig({
   build: {
     outDir: "../dist",
     emptyOutDir: true,
-    target: "es2022",
+    target: ["chrome123", "edge123", "firefox121", "safari17.5"],
     // The page's content security policy has no data: for scripts and styles.
     assetsInlineLimit: 0,
     modulePreload: { polyfill: false },

@@ -161,7 +161,7 @@ func TestBatchLayouts(t *testing.T) {
 			bodies := s.hook.got()
 			require.Len(t, bodies, 2)
 			p := parse(t, bodies[1])
-			require.Equal(t, shape, [3]int{len(p.Entry), len(p.Entry[0].Changes), len(p.Entry[0].Changes[0].Value.Messages)})
+			require.Equal(t, [3]int{len(p.Entry), len(p.Entry[0].Changes), len(p.Entry[0].Changes[0].Value.Messages)}, shape)
 			require.Len(t, p.Entry[0].Changes[0].Value.Contacts, 1)
 			require.Equal(t, want, messageIDs(t, bodies[1:]))
 			require.Equal(t, []string{"delivered"}, statuses(t, bodies[1:]))
@@ -295,7 +295,9 @@ func TestNumbersComeAndGo(t *testing.T) {
 	s.idle()
 	require.True(t, s.Ledger().Acked(id))
 	for _, bad := range []cloudapi.Number{
-		{}, {PhoneNumberID: "1x", AccessToken: "a", AppSecret: "b"}, {PhoneNumberID: "1", AppSecret: "b"},
+		{},
+		{PhoneNumberID: "1x", AccessToken: "a", AppSecret: "b"},
+		{PhoneNumberID: "1", AppSecret: "b"},
 		{PhoneNumberID: "1", AccessToken: "a", AppSecret: "b", WebhookURL: "ftp://x"},
 		{PhoneNumberID: "1", AccessToken: "a", AppSecret: "b", AutoStatuses: []string{"eaten"}},
 	} {

@@ -182,9 +182,14 @@ func TestBadMessageDoesNotUseUpAFault(t *testing.T) {
 func TestFaultChecks(t *testing.T) {
 	s := newSim(t)
 	for _, f := range []cloudapi.Fault{
-		{}, {Kind: "earthquake"}, {Kind: cloudapi.FaultFail, Count: -1}, {Kind: cloudapi.FaultFail, HTTPStatus: 200},
-		{Kind: cloudapi.FaultFail, Endpoint: "door"}, {Kind: cloudapi.FaultWebhookBatch, Layout: "pile"},
-		{Kind: cloudapi.FaultStatuses, Statuses: []string{"eaten"}}, {Kind: cloudapi.FaultWebhookRepeat, Times: 1001},
+		{},
+		{Kind: "earthquake"},
+		{Kind: cloudapi.FaultFail, Count: -1},
+		{Kind: cloudapi.FaultFail, HTTPStatus: 200},
+		{Kind: cloudapi.FaultFail, Endpoint: "door"},
+		{Kind: cloudapi.FaultWebhookBatch, Layout: "pile"},
+		{Kind: cloudapi.FaultStatuses, Statuses: []string{"eaten"}},
+		{Kind: cloudapi.FaultWebhookRepeat, Times: 1001},
 		{Kind: cloudapi.FaultDelay, Delay: -1},
 	} {
 		_, err := s.SetFault(f)

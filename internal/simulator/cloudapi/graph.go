@@ -78,7 +78,7 @@ func (s *Server) serveGraph(w http.ResponseWriter, r *http.Request) {
 		s.fail(c, badToken())
 		return
 	}
-	s.dispatch(c)
+	s.dispatch(c) //nolint:contextcheck // a call carries its request, and with it the context
 }
 
 // dispatch finds what the node is: a number, a business account or a media id.

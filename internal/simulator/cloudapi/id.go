@@ -31,8 +31,8 @@ func (s *idSource) wamid(waID string, fromCustomer bool) string {
 		dir = 0x12
 	}
 	unique := strings.ToUpper(hex.EncodeToString(s.bytes(10)))
-	rec := append([]byte{0x1c, 0x18, byte(len(waID))}, waID...) // #nosec G115 -- waID has at most 15 digits
-	rec = append(rec, 0x15, 0x02, 0x00, dir, 0x18, byte(len(unique)))
+	rec := append([]byte{0x1c, 0x18, byte(len(waID))}, waID...)       // #nosec G115 -- waID has at most 15 digits
+	rec = append(rec, 0x15, 0x02, 0x00, dir, 0x18, byte(len(unique))) // #nosec G115 -- 20 digits
 	rec = append(append(rec, unique...), 0x00)
 	return "wamid." + base64.StdEncoding.EncodeToString(rec)
 }

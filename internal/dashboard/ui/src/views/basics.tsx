@@ -88,7 +88,7 @@ export function useSubmit(work: (form: HTMLFormElement) => Promise<unknown>) {
   const [busy, setBusy] = useState(false);
   const [error, setError] = useState("");
   const [fields, setFields] = useState<Record<string, string>>({});
-  const submit = async (event: JSX.TargetedSubmitEvent<HTMLFormElement> | Event) => {
+  const submit = async (event: Event) => {
     event.preventDefault();
     if (busy) return;
     setBusy(true);

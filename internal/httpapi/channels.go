@@ -1,0 +1,106 @@
+package httpapi
+
+import (
+	"context"
+	"net/http"
+
+	"switchboard/internal/domain"
+	"switchboard/internal/inbox"
+)
+
+func (s *Server) channelRoutes() {
+	conflict := []int{http.StatusConflict}
+	operator(s, route{
+		method: http.MethodGet, path: "/api/channels", id: "listChannels", tag: tagChannels, summary: "List channels", description: "Oldest first.",
+	}, s.listChannels)
+	admin(s, route{
+		method: http.MethodPost, path: "/api/channels", id: "createChannel", tag: tagChannels, summary: "Add a channel",
+		description: "config of `waba`: phoneNumberId, businessAccountId (optional), accessToken, appSecret, verifyToken. Secrets are sealed and never " +
+			"read back. The channel connects at once; a provider that cannot be reached is a state of the channel, not an error of this call. " +
+			"A kind that this installation cannot run, or a number that is a channel already, is a 409.",
+		status: http.StatusCreated, errors: conflict,
+	}, s.createChannel)
+	operator(s, route{method: http.MethodGet, path: "/api/channels/{id}", id: "getChannel", tag: tagChannels, summary: "One channel"}, s.getChannel)
+	admin(s, route{
+		method: http.MethodPatch, path: "/api/channels/{id}", id: "updateChannel", tag: tagChannels, summary: "Change a channel",
+		description: "config holds only what changes; null takes a setting away. Settings of another number or bot are refused: 409.", errors: conflict,
+	}, s.updateChannel)
+	admin(s, route{
+		method: http.MethodDelete, path: "/api/channels/{id}", id: "deleteChannel", tag: tagChannels, summary: "Delete a channel",
+		description: "Its chats stay readable. What it has not sent yet fails, and its credentials are forgotten.",
+	}, s.deleteChannel)
+	admin(s, route{
+		method: http.MethodPost, path: "/api/channels/{id}/connect", id: "connectChannel", tag: tagChannels, summary: "Connect a channel",
+		description: "Changes nothing on one that is connected or connecting.", errors: conflict,
+	}, s.connectChannel)
+	admin(s, route{
+		method: http.MethodPost, path: "/api/channels/{id}/disconnect", id: "disconnectChannel", tag: tagChannels, summary: "Disconnect a channel",
+		description: "Until somebody connects it again.",
+	}, s.disconnectChannel)
+	const linking = "For channels that are linked by QR or pairing code; 409 with code `unsupported` for those that are opened with credentials."
+	admin(s, route{
+		method: http.MethodPost, path: "/api/channels/{id}/logout", id: "logoutChannel", tag: tagChannels, summary: "Unlink a channel",
+		description: linking, errors: conflict,
+	}, s.linkChannel)
+	admin(s, route{
+		method: http.MethodPost, path: "/api/channels/{id}/pair-code", id: "pairChannel", tag: tagChannels, summary: "Link a channel by code",
+		description: linking, errors: conflict,
+	}, s.linkChannel)
+	admin(s, route{
+		method: http.MethodGet, path: "/api/channels/{id}/qr", id: "getChannelQR", tag: tagChannels, summary: "Link a channel by QR code",
+		description: linking, errors: conflict,
+	}, s.linkChannel)
+}
+
+func (s *Server) listChannels(ctx context.Context, who domain.Principal, in *PageQuery) (*answer[Page[domain.Channel]], error) {
+	var after int64
+	if err := decodeCursor(in.Cursor, &after); err != nil {
+		return nil, err
+	}
+	channels, err := s.options.Inbox.Channels(ctx, who, after, in.Limit+1)
+	return answerOf(pageOf(channels, in.Limit, func(c domain.Channel) int64 { return c.ID }), err)
+}
+
+type createChannelInput struct {
+	Body struct {
+		Kind   domain.ChannelKind `json:"kind" example:"waba"`
+		Name   string             `json:"name" minLength:"1" maxLength:"200" example:"Sales"`
+		Config map[string]any     `json:"config" maxProperties:"50" doc:"What the kind needs."`
+	} `nameHint:"NewChannel"`
+}
+
+func (s *Server) createChannel(ctx context.Context, who domain.Principal, in *createChannelInput) (*answer[domain.Channel], error) {
+	return answerOf(s.options.Inbox.CreateChannel(ctx, who, in.Body.Kind, in.Body.Name, in.Body.Config))
+}
+
+func (s *Server) getChannel(ctx context.Context, who domain.Principal, in *IDPath) (*answer[domain.Channel], error) {
+	return answerOf(s.options.Inbox.Channel(ctx, who, in.ID))
+}
+
+type updateChannelInput struct {
+	IDPath
+	Body struct {
+		Name   *string        `json:"name,omitempty" minLength:"1" maxLength:"200" example:"Support"`
+		Config map[string]any `json:"config,omitempty" maxProperties:"50" doc:"Only what changes."`
+	} `nameHint:"ChannelChange"`
+}
+
+func (s *Server) updateChannel(ctx context.Context, who domain.Principal, in *updateChannelInput) (*answer[domain.Channel], error) {
+	return answerOf(s.options.Inbox.UpdateChannel(ctx, who, in.ID, inbox.ChannelChange{Name: in.Body.Name, Config: in.Body.Config}))
+}
+
+func (s *Server) deleteChannel(ctx context.Context, who domain.Principal, in *IDPath) (*noContent, error) {
+	return nil, s.options.Inbox.DeleteChannel(ctx, who, in.ID)
+}
+
+func (s *Server) connectChannel(ctx context.Context, who domain.Principal, in *IDPath) (*answer[domain.Channel], error) {
+	return answerOf(s.options.Inbox.ConnectChannel(ctx, who, in.ID))
+}
+
+func (s *Server) disconnectChannel(ctx context.Context, who domain.Principal, in *IDPath) (*answer[domain.Channel], error) {
+	return answerOf(s.options.Inbox.DisconnectChannel(ctx, who, in.ID))
+}
+
+func (s *Server) linkChannel(ctx context.Context, who domain.Principal, in *IDPath) (*noContent, error) {
+	return nil, s.options.Inbox.LinkChannel(ctx, who, in.ID)
+}
