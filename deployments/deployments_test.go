@@ -244,7 +244,7 @@ func checkDeployment(t *testing.T, deployment map[string]any, shared map[string]
 	require.True(t, at[bool](t, container, "securityContext", "readOnlyRootFilesystem"))
 }
 
-// TestWhatTheDocumentsName keeps the settings table of docs/operations.md complete.
+// TestSettingsAreDocumented keeps the settings table of docs/operations.md complete.
 func TestSettingsAreDocumented(t *testing.T) {
 	text, err := os.ReadFile(filepath.Join("..", "docs", "operations.md"))
 	require.NoError(t, err)

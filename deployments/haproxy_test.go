@@ -110,11 +110,19 @@ func startServer(t *testing.T, cmd *exec.Cmd) string {
 
 // up asks HAProxy's exporter for what the alert SwitchboardNodeNotReady asks.
 func up(t *testing.T, metrics, server string) bool {
-	_, body, err := get(t, "http://"+metrics+"/metrics", nil)
-	return err == nil && strings.Contains(body, `haproxy_server_status{proxy="api",server="`+server+`",state="UP"} 1`)
+	got, err := get(t, "http://"+metrics+"/metrics", nil)
+	return err == nil && strings.Contains(got.body, `haproxy_server_status{proxy="api",server="`+server+`",state="UP"} 1`)
 }
 
-func get(t *testing.T, url string, header http.Header) (*http.Response, string, error) {
+// answer is what is left of a response once it is read.
+type answer struct {
+	status  int
+	header  http.Header
+	cookies []*http.Cookie
+	body    string
+}
+
+func get(t *testing.T, url string, header http.Header) (answer, error) {
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
 	require.NoError(t, err)
 	for name, values := range header {
@@ -123,18 +131,18 @@ func get(t *testing.T, url string, header http.Header) (*http.Response, string, 
 	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	response, err := client.Do(request)
 	if err != nil {
-		return nil, "", err
+		return answer{}, err
 	}
 	defer response.Body.Close()
 	body, err := io.ReadAll(response.Body)
-	return response, string(body), err
+	return answer{response.StatusCode, response.Header, response.Cookies(), string(body)}, err
 }
 
-func mustGet(t *testing.T, url string, header http.Header) (*http.Response, string) {
+func mustGet(t *testing.T, url string, header http.Header) answer {
 	t.Helper()
-	response, body, err := get(t, url, header)
+	got, err := get(t, url, header)
 	require.NoError(t, err)
-	return response, body
+	return got
 }
 
 func TestHAProxyKeepsClientsTogether(t *testing.T) {
@@ -145,24 +153,23 @@ func TestHAProxyKeepsClientsTogether(t *testing.T) {
 	// The cookie decides, for each node, as often as one asks.
 	for _, want := range []string{"api1", "api2"} {
 		for range 10 {
-			response, body := mustGet(t, base+"/socket.io/?EIO=4&transport=polling", http.Header{"Cookie": {"SWITCHBOARD_NODE=" + want}})
-			require.Equal(t, want, body)
-			require.Empty(t, response.Header.Get("Set-Cookie"), "the cookie is good: it is not set again")
+			got := mustGet(t, base+"/socket.io/?EIO=4&transport=polling", http.Header{"Cookie": {"SWITCHBOARD_NODE=" + want}})
+			require.Equal(t, want, got.body)
+			require.Empty(t, got.header.Get("Set-Cookie"), "the cookie is good: it is not set again")
 		}
 	}
 	// A browser gets the cookie with the page.
-	response, body := mustGet(t, base+"/", nil)
-	require.Len(t, response.Cookies(), 1)
-	require.Equal(t, "SWITCHBOARD_NODE", response.Cookies()[0].Name)
-	require.Equal(t, body, response.Cookies()[0].Value)
-	require.True(t, response.Cookies()[0].HttpOnly)
+	page := mustGet(t, base+"/", nil)
+	require.Len(t, page.cookies, 1)
+	require.Equal(t, "SWITCHBOARD_NODE", page.cookies[0].Name)
+	require.Equal(t, page.body, page.cookies[0].Value)
+	require.True(t, page.cookies[0].HttpOnly)
 	// Without cookies the page comes from both, but Socket.IO from one.
 	seen := map[string]bool{}
-	_, first := mustGet(t, base+"/socket.io/?EIO=4&transport=polling", nil)
+	first := mustGet(t, base+"/socket.io/?EIO=4&transport=polling", nil).body
 	for range 12 {
-		_, page := mustGet(t, base+"/", nil)
-		seen[page] = true
-		_, poll := mustGet(t, base+"/socket.io/?EIO=4&transport=polling&sid=x", nil)
+		seen[mustGet(t, base+"/", nil).body] = true
+		poll := mustGet(t, base+"/socket.io/?EIO=4&transport=polling&sid=x", nil).body
 		require.Equal(t, first, poll, "requests of one client went to two nodes")
 	}
 	require.Len(t, seen, 2)
@@ -171,10 +178,8 @@ func TestHAProxyKeepsClientsTogether(t *testing.T) {
 	one.ready.Store(false)
 	require.Eventually(t, func() bool { return !up(t, metrics, "api1") }, 10*time.Second, 50*time.Millisecond)
 	for range 6 {
-		_, body := mustGet(t, base+"/socket.io/?EIO=4", http.Header{"Cookie": {"SWITCHBOARD_NODE=api1"}})
-		require.Equal(t, "api2", body)
-		_, body = mustGet(t, base+"/socket.io/?EIO=4", nil)
-		require.Equal(t, "api2", body)
+		require.Equal(t, "api2", mustGet(t, base+"/socket.io/?EIO=4", http.Header{"Cookie": {"SWITCHBOARD_NODE=api1"}}).body)
+		require.Equal(t, "api2", mustGet(t, base+"/socket.io/?EIO=4", nil).body)
 	}
 }
 
@@ -182,12 +187,12 @@ func TestHAProxyPassesWhatItShould(t *testing.T) {
 	one, two := startNode(t, "api1"), startNode(t, "api2")
 	public, _ := startHAProxy(t, one, two)
 
-	response, _ := mustGet(t, "http://"+public+"/metrics", nil)
-	require.Equal(t, http.StatusNotFound, response.StatusCode, "the nodes' metrics are not public")
+	got := mustGet(t, "http://"+public+"/metrics", nil)
+	require.Equal(t, http.StatusNotFound, got.status, "the nodes' metrics are not public")
 
-	response, _ = mustGet(t, "http://"+public+"/api/me", http.Header{"X-Forwarded-For": {"203.0.113.9"}})
-	require.Equal(t, "127.0.0.1", response.Header.Get("X-Saw-Forwarded-For"), "a client must not choose its address")
-	require.Regexp(t, `^[A-Za-z0-9._-]{8,64}$`, response.Header.Get("X-Saw-Request-Id"), "a request id that the API takes over")
+	got = mustGet(t, "http://"+public+"/api/me", http.Header{"X-Forwarded-For": {"203.0.113.9"}})
+	require.Equal(t, "127.0.0.1", got.header.Get("X-Saw-Forwarded-For"), "a client must not choose its address")
+	require.Regexp(t, `^[A-Za-z0-9._-]{8,64}$`, got.header.Get("X-Saw-Request-Id"), "a request id that the API takes over")
 
 	conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", public)
 	require.NoError(t, err)
@@ -197,7 +202,7 @@ func TestHAProxyPassesWhatItShould(t *testing.T) {
 		"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
 	require.NoError(t, err)
 	reader := bufio.NewReader(conn)
-	upgrade, err := http.ReadResponse(reader, nil)
+	upgrade, err := http.ReadResponse(reader, nil) //nolint:bodyclose // an upgrade has no body
 	require.NoError(t, err)
 	require.Equal(t, http.StatusSwitchingProtocols, upgrade.StatusCode)
 	line, err := reader.ReadString('\n')

@@ -106,7 +106,7 @@ func newAPINode(c *core) (*apiNode, error) {
 		Accounts: n.accounts, Inbox: c.inbox, Blobs: c.blobs, MediaLinks: links, MediaMaxBytes: int64(c.cfg.MediaMaxBytes),
 		Webhooks: n.intake, Logger: c.logger, Metrics: c.metrics, MetricsToken: c.cfg.MetricsToken.Reveal(), Health: c.health,
 		SocketIO: n.sockets.Handler(), Dashboard: dashboard.Handler(), PublicURL: c.cfg.PublicURL,
-		CORSOrigins: c.cfg.CORSOrigins, TrustedProxies: c.cfg.TrustedProxyPrefixes(), MaxBody: int64(c.cfg.HTTPMaxBody),
+		CORSOrigins: c.cfg.CORSOrigins, TrustedProxies: c.cfg.TrustedProxyPrefixes(), MaxBody: int64(c.cfg.HTTPMaxBody), ReadTimeout: c.cfg.HTTPReadTimeout,
 	})
 	return n, err
 }

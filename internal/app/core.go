@@ -82,7 +82,7 @@ func newCore(ctx context.Context, cfg config.Config, logger *slog.Logger) (c *co
 		return c, err
 	}
 	c.inbox = inbox.New(inbox.Options{
-		Store: c.store, Publisher: c.emitter, Waker: c.wakes, Sealer: c.sealer, Kinds: kinds(), Logger: logger,
+		Store: c.store, Publisher: counting{c.emitter, c.metrics}, Waker: c.wakes, Sealer: c.sealer, Kinds: kinds(), Logger: logger,
 		Measures: inbox.Measures{
 			Ingested: func(kind domain.ChannelKind, delay time.Duration) {
 				c.metrics.IngestLatency.WithLabelValues(string(kind)).Observe(delay.Seconds())
@@ -92,6 +92,18 @@ func newCore(ctx context.Context, cfg config.Config, logger *slog.Logger) (c *co
 		},
 	})
 	return c, nil
+}
+
+// counting is the emitter, with a count of what it is given.
+type counting struct {
+	*realtime.Emitter
+	metrics *telemetry.Metrics
+}
+
+// Publish implements inbox.Publisher.
+func (c counting) Publish(events []domain.Event) {
+	c.metrics.EventsPublished.Add(float64(len(events)))
+	c.Emitter.Publish(events)
 }
 
 // openWire makes what leaves by Redis: events for the sockets, wake-ups for

@@ -37,15 +37,15 @@ type demo struct {
 
 // newDemo starts the simulators and points cfg at them. Providers whose
 // endpoint the operator set are left alone.
-func newDemo(cfg *config.Config, apiAddress string, logger *slog.Logger) (*demo, error) {
+func newDemo(ctx context.Context, cfg *config.Config, apiAddress string, logger *slog.Logger) (*demo, error) {
 	d := &demo{number: cloudapi.DemoNumber("http://" + apiAddress + "/webhooks/waba")}
 	if cfg.WABAAPIURL != config.Defaults(config.Standalone).WABAAPIURL {
 		return d, nil
 	}
 	var err error
 	listener := net.ListenConfig{}
-	if d.listener, err = listener.Listen(context.Background(), "tcp", simulatorAddress); err != nil {
-		if d.listener, err = listener.Listen(context.Background(), "tcp", "127.0.0.1:0"); err != nil {
+	if d.listener, err = listener.Listen(ctx, "tcp", simulatorAddress); err != nil {
+		if d.listener, err = listener.Listen(ctx, "tcp", "127.0.0.1:0"); err != nil {
 			return nil, fmt.Errorf("the simulator finds no port: %w", err)
 		}
 	}
@@ -53,7 +53,7 @@ func newDemo(cfg *config.Config, apiAddress string, logger *slog.Logger) (*demo,
 	if err != nil {
 		return nil, errors.Join(err, d.listener.Close())
 	}
-	if err := d.cloud.Start(context.Background()); err != nil {
+	if err := d.cloud.Start(context.WithoutCancel(ctx)); err != nil {
 		return nil, errors.Join(err, d.listener.Close())
 	}
 	d.simulated = true
@@ -101,7 +101,7 @@ func readCredentials(cfg config.Config) (credentials, error) {
 }
 
 func writeCredentials(cfg config.Config, c credentials) error {
-	raw, err := json.MarshalIndent(c, "", "  ")
+	raw, err := json.MarshalIndent(c, "", "  ") // #nosec G117 -- the demo's own password, for the owner of the folder only
 	if err != nil {
 		return err
 	}

@@ -9,7 +9,6 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -25,10 +24,9 @@ import (
 // house is a running installation: API nodes and workers in this process, on
 // real PostgreSQL and Redis, with the Cloud API's simulator outside.
 type house struct {
-	t      *testing.T
-	cfg    config.Config
-	cloud  *cloudapi.Server
-	number cloudapi.Number
+	t     *testing.T
+	cfg   config.Config
+	cloud *cloudapi.Server
 }
 
 func newHouse(t *testing.T, database, redis string) *house {
@@ -224,8 +222,4 @@ func waitEvent(t *testing.T, s *testkit.SocketClient, name string, match func(da
 	})
 	require.NoError(t, err, "waiting for %s", name)
 	return data
-}
-
-func TestMain(m *testing.M) {
-	os.Exit(m.Run())
 }

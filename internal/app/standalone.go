@@ -44,7 +44,7 @@ func NewStandalone(ctx context.Context, cfg config.Config, logger *slog.Logger, 
 	}
 	closers = append(closers, s.listener.Close)
 	if cfg.Demo {
-		if s.demo, err = newDemo(&cfg, addr(s.listener), logger); err != nil {
+		if s.demo, err = newDemo(ctx, &cfg, addr(s.listener), logger); err != nil {
 			return nil, err
 		}
 		closers = append(closers, s.demo.close)

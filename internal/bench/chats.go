@@ -6,5 +6,6 @@ import (
 	"io"
 )
 
-func runChats(ctx context.Context, flags *flag.FlagSet, args []string, out io.Writer) error { return nil }
-func runIngest(ctx context.Context, flags *flag.FlagSet, args []string, out io.Writer) error { return nil }
+func runChats(ctx context.Context, flags *flag.FlagSet, args []string, out io.Writer) error {
+	return nil
+}

@@ -195,9 +195,13 @@ func (p *product) seed(ctx context.Context, c Customers) error {
 
 // fillChats makes the known chats, each with its contact and identity.
 func fillChats(ctx context.Context, db *sql.DB, c Customers) error {
+	_, err := db.ExecContext(ctx, `INSERT INTO contacts (organization_id, name, phone, created_at, updated_at)
+		SELECT o, $3, 49000000000 + o::bigint * 1000000 + n, 1, 1 FROM generate_series(1, $1::int) o, generate_series(1, $2::int) n`,
+		c.Organizations, c.Chats, customerName)
+	if err != nil {
+		return fmt.Errorf("make the contacts: %w", err)
+	}
 	for _, statement := range []string{
-		`INSERT INTO contacts (organization_id, name, phone, created_at, updated_at)
-			SELECT o, $3, 49000000000 + o::bigint * 1000000 + n, 1, 1 FROM generate_series(1, $1::int) o, generate_series(1, $2::int) n`,
 		`INSERT INTO identities (organization_id, kind, value, contact_id) SELECT organization_id, 'phone', phone, id FROM contacts`,
 		`INSERT INTO contact_terms (organization_id, term, contact_id)
 			SELECT organization_id, term, id FROM contacts, unnest(ARRAY[phone, '<' || reverse(phone)] || string_to_array(lower(name), ' ')) term`,
@@ -205,11 +209,7 @@ func fillChats(ctx context.Context, db *sql.DB, c Customers) error {
 			SELECT organization_id, organization_id, 'waba', 'direct', phone, id, 'open', 1, 1, 1 FROM contacts`,
 		`VACUUM ANALYZE`,
 	} {
-		var args []any
-		if statement[:len("INSERT INTO contacts ")] == "INSERT INTO contacts " {
-			args = []any{c.Organizations, c.Chats, customerName}
-		}
-		if _, err := db.ExecContext(ctx, statement, args...); err != nil {
+		if _, err := db.ExecContext(ctx, statement); err != nil {
 			return fmt.Errorf("make the chats: %w", err)
 		}
 	}

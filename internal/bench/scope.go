@@ -12,7 +12,7 @@ import (
 // scope is the life of a benchmark's servers: it stands in for a test where the test kit wants one. What is not
 // overridden here is not called by the parts of the test kit that start servers.
 type scope struct {
-	testing.TB // nil: only to have the interface's unexported method
+	testing.TB                 // nil: only to have the interface's unexported method
 	ctx        context.Context //nolint:containedctx // as testing.TB has one
 
 	mu       sync.Mutex // guards what follows

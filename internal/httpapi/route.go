@@ -14,8 +14,6 @@ import (
 const (
 	// defaultTimeout bounds the work of a handler; waiting for the database included.
 	defaultTimeout = 30 * time.Second
-	// bodyTimeout bounds how long a client may take to send a JSON body.
-	bodyTimeout = 30 * time.Second
 )
 
 // route is what the base has to know about a route beside its types.
@@ -93,7 +91,7 @@ func register[I, O any](s *Server, r route, middlewares huma.Middlewares, securi
 		Method: r.method, Path: r.path, OperationID: r.id, Tags: []string{r.tag}, Summary: r.summary, Description: r.description,
 		DefaultStatus: r.status, Errors: append(r.errors, http.StatusServiceUnavailable), Security: security, Middlewares: middlewares,
 		MaxBodyBytes:    r.maxBody + 1, // huma refuses what reaches its limit; ours is the largest that is accepted
-		BodyReadTimeout: bodyTimeout,
+		BodyReadTimeout: s.options.ReadTimeout,
 	}, func(ctx context.Context, in *I) (*O, error) {
 		ctx, cancel := context.WithTimeout(ctx, r.timeout)
 		defer cancel()

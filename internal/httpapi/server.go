@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humagin"
@@ -15,6 +16,9 @@ import (
 	"switchboard/internal/media"
 	"switchboard/internal/telemetry"
 )
+
+// defaultReadTimeout bounds how long a client may take to send a body, uploads apart.
+const defaultReadTimeout = 30 * time.Second
 
 // defaultMaxBody is the largest body of a request, uploads apart.
 const defaultMaxBody = 1 << 20
@@ -44,6 +48,7 @@ type Options struct {
 	Version        string         // in the OpenAPI document; empty: "dev"
 	CORSOrigins    []string       // scheme://host[:port] of other origins whose pages may call
 	TrustedProxies []netip.Prefix // whose X-Forwarded-For is believed
+	ReadTimeout    time.Duration  // how long a client may take to send a body, uploads apart; 0: 30 s
 	MaxBody        int64          // largest body in bytes, uploads apart; 0: 1 MiB
 }
 
@@ -61,6 +66,9 @@ func init() { gin.SetMode(gin.ReleaseMode) }
 
 // New makes a Server. It fails only on options that cannot work.
 func New(options Options) (*Server, error) {
+	if options.ReadTimeout == 0 {
+		options.ReadTimeout = defaultReadTimeout
+	}
 	if options.MaxBody == 0 {
 		options.MaxBody = defaultMaxBody
 	}

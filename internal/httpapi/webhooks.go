@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"net/http"
+	"time"
 
 	"github.com/gin-gonic/gin"
 )
@@ -23,6 +24,8 @@ func (s *Server) webhookRoutes() {
 	}
 	through := func(handler func(func(http.ResponseWriter, *http.Request, error)) http.HandlerFunc) gin.HandlerFunc {
 		return func(c *gin.Context) {
+			// The next request on the connection sets its own.
+			_ = http.NewResponseController(c.Writer).SetReadDeadline(time.Now().Add(s.options.ReadTimeout))
 			handler(func(_ http.ResponseWriter, _ *http.Request, err error) { fail(c, err) })(c.Writer, c.Request)
 		}
 	}

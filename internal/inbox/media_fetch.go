@@ -169,7 +169,7 @@ func (f *MediaFetch) bring(ctx context.Context, organizationID int64, job store.
 	}
 	defer func() {
 		file.Close()
-		_ = os.Remove(file.Name()) //nolint:gosec // our own temporary file
+		_ = os.Remove(file.Name())
 	}()
 	size, sum, err := f.download(ctx, file, job.Ref, open)
 	if err != nil {

@@ -31,11 +31,12 @@ type connection struct {
 	packets *rate.Limiter
 	bytes   *rate.Limiter
 
-	queued  atomic.Int64 // bytes that the transport has not taken
-	waiting atomic.Int64 // since when it has taken nothing although something is queued, Unix nanoseconds
-	joined  atomic.Bool
-	cut     atomic.Bool
-	flushes atomic.Pointer[func()] // told when the transport took what was queued
+	queued   atomic.Int64 // bytes that the transport has not taken
+	waiting  atomic.Int64 // since when it has taken nothing although something is queued, Unix nanoseconds
+	joined   atomic.Bool
+	admitted atomic.Bool // it has a session now
+	cut      atomic.Bool
+	flushes  atomic.Pointer[func()] // told when the transport took what was queued
 }
 
 // connections finds the watcher of a connection.

@@ -19,8 +19,8 @@ import (
 	"switchboard/internal/domain"
 )
 
-// urgentAttempts is how often a disconnection is tried: it is not lost for one hiccup.
-const urgentAttempts = 4
+// stubbornAttempts is how often what no log holds is tried: for two seconds, so that it is not lost for one hiccup.
+const stubbornAttempts = 8
 
 // EmitterOptions are what an Emitter may be told. All are optional.
 type EmitterOptions struct {
@@ -36,8 +36,8 @@ type EmitterOptions struct {
 // goes into a queue that a goroutine of the emitter works off.
 //
 // The queue is bounded. When it is full, the oldest message goes; of committed events nothing is lost by that, because
-// the nodes' feeds find in the log what Redis did not bring. Disconnections have a queue of their own, and are tried more than
-// once; what Redis cannot carry at all is found by the servers' revalidation.
+// the nodes' feeds find in the log what Redis did not bring. Disconnections have a queue of their own and go first; they and what
+// goes to users are tried for two seconds. Disconnections that Redis cannot carry are found by the servers' revalidation.
 type Emitter struct {
 	library *emitter.Emitter
 	logger  *slog.Logger
@@ -58,7 +58,7 @@ type Emitter struct {
 // job is one message to Redis.
 type job struct {
 	publish  func(e *emitter.Emitter) error
-	attempts int // so far
+	attempts int // at most
 }
 
 // NewEmitter makes an emitter and starts its goroutine; Close ends it.
@@ -101,7 +101,7 @@ func (p publisher) Publish(ctx context.Context, channel string, message any) *re
 // Publish tells all nodes of events that were committed. It never blocks.
 func (e *Emitter) Publish(events []domain.Event) {
 	for _, event := range events {
-		e.enqueue(&e.normal, func(library *emitter.Emitter) error {
+		e.enqueue(&e.normal, 1, func(library *emitter.Emitter) error {
 			return library.ServerSideEmit(eventSignal, event.OrganizationID, event.Seq, event.Name, event.Data, event.At, event.Epoch)
 		})
 	}
@@ -109,12 +109,12 @@ func (e *Emitter) Publish(events []domain.Event) {
 
 // User sends an event that is not in the log to all sockets of a user. data is encoded as JSON at once.
 func (e *Emitter) User(userID int64, event string, data any) error {
-	return e.room(domain.UserRoom(userID), "", event, data)
+	return e.room(domain.UserRoom(userID), "", stubbornAttempts, event, data)
 }
 
 // Typing sends typing:start or typing:stop to those who have a chat open. The payload is a domain.Typing, or encodes like one.
 func (e *Emitter) Typing(chatID int64, on bool, payload any) error {
-	return e.room(domain.ChatRoom(chatID), "", typingEvent(on), payload)
+	return e.room(domain.ChatRoom(chatID), "", 1, typingEvent(on), payload)
 }
 
 func typingEvent(on bool) string {
@@ -126,7 +126,7 @@ func typingEvent(on bool) string {
 
 // typingOf is Typing without the socket that it comes from.
 func (e *Emitter) typingOf(sender socket.SocketId, on bool, payload domain.Typing) error {
-	return e.room(domain.ChatRoom(payload.ChatID), sender, typingEvent(on), payload)
+	return e.room(domain.ChatRoom(payload.ChatID), sender, 1, typingEvent(on), payload)
 }
 
 // DisconnectUser closes all sockets of a user, on every node.
@@ -148,18 +148,18 @@ func sessionRoom(id string) string { return "session_" + id }
 func apiKeyRoom(id int64) string   { return "apikey_" + strconv.FormatInt(id, 10) }
 
 func (e *Emitter) disconnect(room string) {
-	e.enqueue(&e.urgent, func(library *emitter.Emitter) error {
+	e.enqueue(&e.urgent, stubbornAttempts, func(library *emitter.Emitter) error {
 		return library.In(socket.Room(room)).DisconnectSockets(true)
 	})
 }
 
 // room sends to one room: the adapter's one form that never fails.
-func (e *Emitter) room(room string, except socket.SocketId, event string, data any) error {
+func (e *Emitter) room(room string, except socket.SocketId, attempts int, event string, data any) error {
 	plain, err := plainJSON(data)
 	if err != nil {
 		return fmt.Errorf("realtime: encode the data of %s: %w", event, err)
 	}
-	e.enqueue(&e.normal, func(library *emitter.Emitter) error {
+	e.enqueue(&e.normal, attempts, func(library *emitter.Emitter) error {
 		to := library.To(socket.Room(room))
 		if except != "" {
 			to = to.Except(socket.Room(except))
@@ -208,9 +208,9 @@ func plainNumbers(value any) any {
 	return value
 }
 
-func (e *Emitter) enqueue(q *jobQueue, publish func(*emitter.Emitter) error) {
+func (e *Emitter) enqueue(q *jobQueue, attempts int, publish func(*emitter.Emitter) error) {
 	e.mu.Lock()
-	dropped := e.closed || q.push(job{publish: publish})
+	dropped := e.closed || q.push(job{publish: publish, attempts: attempts})
 	depth := e.normal.len() + e.urgent.len()
 	e.mu.Unlock()
 	if dropped {
@@ -228,21 +228,20 @@ func (e *Emitter) rouse() {
 }
 
 // next takes the next job; more says whether there may be one later.
-func (e *Emitter) next() (j job, urgent, found, more bool) {
+func (e *Emitter) next() (j job, found, more bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if j, found = e.urgent.pop(); found {
-		return j, true, true, true
+	if j, found = e.urgent.pop(); !found {
+		j, found = e.normal.pop()
 	}
-	j, found = e.normal.pop()
-	return j, false, found, !e.closed
+	return j, found, !e.closed
 }
 
 func (e *Emitter) run() {
 	defer close(e.stopped)
 	failing := false
 	for {
-		j, urgent, found, more := e.next()
+		j, found, more := e.next()
 		if !found {
 			if !more {
 				return
@@ -255,41 +254,38 @@ func (e *Emitter) run() {
 			}
 			continue
 		}
-		err := j.publish(e.library)
+		err := e.carry(j)
 		if e.ctx.Err() != nil {
 			return
 		}
-		if err == nil {
-			if failing {
-				e.logger.Info("[Socket.IO] Redis takes messages again")
-			}
-			failing = false
-			continue
-		}
-		if !failing {
+		switch {
+		case err != nil && !failing:
 			e.logger.Warn("[Socket.IO] send error: Redis takes no messages", slog.Any("error", err))
+		case err == nil && failing:
+			e.logger.Info("[Socket.IO] Redis takes messages again")
 		}
-		failing = true
-		e.failed(j, urgent)
+		failing = err != nil
 	}
 }
 
-// failed decides what becomes of a job that Redis did not take, and rests a moment when it is tried again.
-func (e *Emitter) failed(j job, urgent bool) {
-	if j.attempts++; !urgent || j.attempts >= urgentAttempts {
-		e.metrics.Dropped("emitter_error")
-		return
+// carry publishes a job, as often as it may be tried.
+func (e *Emitter) carry(j job) error {
+	for attempt := 1; ; attempt++ {
+		err := j.publish(e.library)
+		if err == nil || e.ctx.Err() != nil {
+			return err
+		}
+		if attempt >= j.attempts {
+			e.metrics.Dropped("emitter_error")
+			return err
+		}
+		pause := time.NewTimer(e.limits.RedisRetry)
+		select {
+		case <-pause.C:
+		case <-e.ctx.Done():
+		}
+		pause.Stop()
 	}
-	pause := time.NewTimer(e.limits.RedisRetry)
-	defer pause.Stop()
-	select {
-	case <-pause.C:
-	case <-e.ctx.Done():
-		return
-	}
-	e.mu.Lock()
-	e.urgent.push(j)
-	e.mu.Unlock()
 }
 
 // Close publishes what is queued, as long as ctx allows, and ends the emitter. What is sent afterwards is dropped. It may be

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -288,10 +289,37 @@ func TestBinaryIsRefused(t *testing.T) {
 			r.expectEnd()
 		})
 	}
+	// A second socket on one connection would get every event twice.
+	token := w.user(1, 51)
+	r := dialRaw(t, n, token, nil)
+	r.text(fmt.Sprintf(`40{"token":%q}`, token))
+	if err := r.conn.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	if _, answer, err := r.conn.ReadMessage(); err == nil {
+		require.Contains(t, string(answer), messageAgain)
+	}
 	w.quiet(healthy)
 	w.publish(n.Emitter(), 1, 2)
 	w.expectSeqs(healthy, 1, 1, 2)
 	require.Equal(t, 1, healthy.Connections())
+}
+
+// The library listens to a connection after it has told the client that it is open.
+func TestNoHandshakeIsMissed(t *testing.T) {
+	t.Parallel()
+	w, _ := miniWorld(t)
+	n := w.node(func(o *Options) { o.Limits.SocketsPerUser = 1000 })
+	token := w.user(1, 1)
+	var busy sync.WaitGroup
+	defer busy.Wait()
+	for range 4 {
+		busy.Go(func() {
+			for range 50 {
+				_ = dialRaw(t, n, token, nil).conn.Close()
+			}
+		})
+	}
 }
 
 // rawClient speaks the protocol by hand.

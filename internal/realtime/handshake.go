@@ -17,6 +17,7 @@ const (
 	messageNoToken     = "Authentication failed: No token provided"
 	messageInvalid     = "Authentication failed: Invalid token"
 	messageUnavailable = "Authentication failed: Temporarily unavailable"
+	messageAgain       = "This connection is in use already"
 	messageTooMany     = "Too many connections of this user: close some and try again"
 )
 
@@ -105,7 +106,12 @@ func (s *Server) open(ctx context.Context, sock *socket.Socket, p domain.Princip
 		from = start{seq: now.Seq, epoch: now.Epoch}
 	}
 	n := newSession(s, sock, p, f, from)
+	if !n.connection.admitted.CompareAndSwap(false, true) {
+		s.hub.release(f)
+		return nil, &refusal{reason: "again", code: domain.CodeConflict, message: messageAgain}
+	}
 	if !s.remember(n) {
+		n.connection.admitted.Store(false)
 		s.hub.release(f)
 		return nil, &refusal{reason: "too_many_sockets", code: domain.CodeRateLimited, message: messageTooMany}
 	}

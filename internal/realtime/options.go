@@ -54,7 +54,8 @@ type TypingSink interface {
 
 // Metrics is told what happens. Every function may be nil; all are called from many goroutines and must not block.
 type Metrics struct {
-	// AuthenticationFailed counts refused handshakes: "no_token", "invalid_token", "unavailable", "too_many_sockets".
+	// AuthenticationFailed counts refused handshakes: "no_token", "invalid_token", "unavailable", "too_many_sockets",
+	// "again" (a second handshake on one connection).
 	AuthenticationFailed func(reason string)
 	// ClientEvent counts what sockets sent, by event name ("unknown" for names that do not exist) and result: "ok" or the
 	// code of the error.

@@ -34,10 +34,26 @@ func (*longPolling) New(ctx *types.HttpContext) transports.Transport {
 
 type pollingTransport struct {
 	transports.Polling
+	opening opening
 
 	mu     sync.Mutex         // guards what follows
 	poll   *types.HttpContext // the newest poll
 	finish func()             // set once the transport is closing and waits for a poll to say so
+}
+
+// Send holds the packet that opens the connection.
+func (t *pollingTransport) Send(packets []*packet.Packet) {
+	if t.opening.hold(packets) {
+		t.SetWritable(false)
+		return
+	}
+	t.Polling.Send(packets)
+}
+
+func (t *pollingTransport) begin() {
+	if held := t.opening.open(); len(held) > 0 {
+		t.Polling.Send(held)
+	}
 }
 
 func (t *pollingTransport) OnRequest(ctx *types.HttpContext) {

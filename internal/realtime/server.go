@@ -262,10 +262,15 @@ func (s *Server) Rooms() int { return s.io.Sockets().Adapter().Rooms().Len() }
 // RedisUp reports whether this node hears Redis now.
 func (s *Server) RedisUp() bool { return s.relay.up.Load() }
 
-// opened is called with every new connection.
+// opened is called with every new connection, after the library's own listener.
 func (s *Server) opened(args ...any) {
-	if conn, isSocket := firstOf(args).(engine.Socket); isSocket {
-		s.watch(conn)
+	conn, isSocket := firstOf(args).(engine.Socket)
+	if !isSocket {
+		return
+	}
+	s.watch(conn)
+	if t, holds := conn.Transport().(opener); holds {
+		t.begin()
 	}
 }
 

@@ -100,6 +100,7 @@ func (n *session) end() {
 		}
 		n.mu.Unlock()
 		n.connection.flushes.Store(nil)
+		n.connection.admitted.Store(false)
 		n.server.forget(n)
 		n.server.hub.release(n.feed)
 	})

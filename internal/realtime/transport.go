@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/gorilla/websocket"
+	"github.com/zishang520/socket.io/parsers/engine/v3/packet"
 	"github.com/zishang520/socket.io/servers/engine/v3/transports"
 	"github.com/zishang520/socket.io/v3/pkg/types"
 )
@@ -30,8 +31,24 @@ func (*webSockets) New(ctx *types.HttpContext) transports.Transport {
 
 type webSocket struct {
 	transports.Transport
+	opening opening
 	conn    *websocket.Conn
 	closing atomic.Bool
+}
+
+// Send holds the packet that opens the connection.
+func (t *webSocket) Send(packets []*packet.Packet) {
+	if t.opening.hold(packets) {
+		t.SetWritable(false)
+		return
+	}
+	t.Transport.Send(packets)
+}
+
+func (t *webSocket) begin() {
+	if held := t.opening.open(); len(held) > 0 {
+		t.Transport.Send(held)
+	}
 }
 
 // DoClose says goodbye, once what was sent before is out, and closes.

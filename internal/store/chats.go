@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -47,37 +48,55 @@ type ListedChat struct {
 const fewMatches = 3000
 
 // Chats lists chats of an organization, newest activity first. The list itself
-// is one query along one index; a search or a tag is counted first, up to
-// fewMatches, to know from which side to begin.
+// is one query along one index; the matches of a search or a tag are looked at
+// first, up to fewMatches of them, to know from which side to begin.
 func (s *Store) Chats(ctx context.Context, organizationID int64, f ChatFilter) ([]ListedChat, error) {
 	db := s.db.WithContext(ctx)
 	where := chatConditions(organizationID, f)
-	if words := queryPrefixes(f.Query); len(words) > 0 {
-		few, err := matches(db, contactMatches(organizationID, words), where, "c.contact_id")
-		if err != nil || few != nil && len(few) == 0 {
-			return nil, err
-		}
-		if few == nil {
-			for _, word := range words {
-				where.add(`EXISTS (SELECT 1 FROM contact_terms t WHERE t.contact_id = c.contact_id AND t.organization_id = c.organization_id AND `+
-					word.condition()+")", word.args()...)
-			}
-		}
-	} else if strings.TrimSpace(f.Query) != "" {
+	words := queryPrefixes(f.Query)
+	if len(words) == 0 && strings.TrimSpace(f.Query) != "" {
 		return nil, nil // nothing but punctuation: no name has that
 	}
+	if none, err := narrowToWords(db, organizationID, words, where); none || err != nil {
+		return nil, err
+	}
 	if f.Tag != "" {
-		tagged := &conditions{}
-		tagged.add("SELECT g.chat_id FROM chat_tags g WHERE g.organization_id = ? AND g.tag = ?", organizationID, f.Tag)
-		few, err := matches(db, tagged, where, "c.id")
-		if err != nil || few != nil && len(few) == 0 {
+		query := &conditions{}
+		query.add("SELECT g.chat_id FROM chat_tags g WHERE g.organization_id = ? AND g.tag = ?", organizationID, f.Tag)
+		ids, few, err := matches(db, query)
+		if err != nil || few && len(ids) == 0 {
 			return nil, err
 		}
-		if few == nil {
-			where.add("EXISTS (SELECT 1 FROM chat_tags g WHERE g.organization_id = c.organization_id AND g.tag = ? AND g.chat_id = c.id)", f.Tag)
+		if few {
+			where.in("c.id", ids)
+		} else {
+			where.exists("FROM chat_tags g WHERE g.organization_id = ? AND g.tag = ? AND g.chat_id = c.id", organizationID, f.Tag)
 		}
 	}
 	return listChats(db, f, where)
+}
+
+// narrowToWords adds to where that the contact must match every word. It begins with the contacts of a word that has few, if
+// one has; none says that nobody matches.
+func narrowToWords(db *gorm.DB, organizationID int64, words []prefixes, where *conditions) (none bool, err error) {
+	for i, word := range words {
+		query := &conditions{}
+		query.add("SELECT t.contact_id FROM contact_terms t WHERE t.organization_id = ?", organizationID)
+		query.add(word.condition(), word.args()...)
+		ids, few, err := matches(db, query)
+		if err != nil || few && len(ids) == 0 {
+			return true, err
+		}
+		if few {
+			where.in("c.contact_id", ids)
+			words = slices.Delete(slices.Clone(words), i, i+1)
+			break
+		}
+	}
+	for _, word := range words {
+		where.exists("FROM contact_terms t WHERE t.contact_id = c.contact_id AND "+word.condition(), word.args()...)
+	}
+	return false, nil
 }
 
 // conditions is a piece of SQL and its arguments.
@@ -93,42 +112,29 @@ func (c *conditions) add(part string, args ...any) {
 
 func (c *conditions) String() string { return strings.Join(c.parts, " AND ") }
 
-// matches runs a query for ids. When they are few it narrows where down to them and returns them; nil means many.
-func matches(db *gorm.DB, query, where *conditions, column string) ([]int64, error) {
-	ids := []int64{}
-	err := db.Raw(query.String()+" LIMIT "+strconv.Itoa(fewMatches+1), query.args...).Scan(&ids).Error
-	if err != nil {
-		return nil, fmt.Errorf("search chats: %w", err)
-	}
-	if len(ids) > fewMatches {
-		return nil, nil
-	}
-	if len(ids) > 0 {
-		// The ids are ours, not the caller's: as text they cost no limit of parameters, and the statement, different each
-		// time, gets a plan of its own.
-		texts := make([]string, len(ids))
-		for i, id := range ids {
-			texts[i] = strconv.FormatInt(id, 10)
-		}
-		where.add(column + " IN (" + strings.Join(texts, ",") + ")")
-	}
-	return ids, nil
+// exists adds that a subquery, from its FROM on, finds something. It is asked row by row: with EXISTS the planner may
+// collect all that it finds first, which takes a second where it is much.
+func (c *conditions) exists(query string, args ...any) {
+	c.add("(SELECT 1 "+query+" LIMIT 1) IS NOT NULL", args...)
 }
 
-// contactMatches finds the contacts that match every word.
-func contactMatches(organizationID int64, words []prefixes) *conditions {
-	query := &conditions{}
-	for i, word := range words {
-		if i == 0 {
-			query.add("SELECT DISTINCT t.contact_id FROM contact_terms t WHERE t.organization_id = ? AND "+word.condition(),
-				append([]any{organizationID}, word.args()...)...)
-			continue
-		}
-		name := "t" + strconv.Itoa(i)
-		query.add("EXISTS (SELECT 1 FROM contact_terms "+name+" WHERE "+name+".contact_id = t.contact_id AND "+
-			strings.ReplaceAll(word.condition(), "t.term", name+".term")+")", word.args()...)
+// in adds that column is one of ids. They are ours, not the caller's: as text they cost no parameters, and the statement,
+// different each time, gets a plan of its own.
+func (c *conditions) in(column string, ids []int64) {
+	texts := make([]string, len(ids))
+	for i, id := range ids {
+		texts[i] = strconv.FormatInt(id, 10)
 	}
-	return query
+	c.add(column + " IN (" + strings.Join(texts, ",") + ")")
+}
+
+// matches runs a query for ids. few says that these are all of them.
+func matches(db *gorm.DB, query *conditions) (ids []int64, few bool, err error) {
+	err = db.Raw(query.String()+" LIMIT "+strconv.Itoa(fewMatches+1), query.args...).Scan(&ids).Error
+	if err != nil {
+		return nil, false, fmt.Errorf("search chats: %w", err)
+	}
+	return ids, len(ids) <= fewMatches, nil
 }
 
 func (p prefixes) condition() string {

@@ -41,6 +41,9 @@ func NewLogger(w io.Writer, level, format string) (*slog.Logger, error) {
 // redactAttr is slog's ReplaceAttr. It sees the message as an attribute too; of groups it sees what is in them, with the
 // groups' names.
 func redactAttr(groups []string, a slog.Attr) slog.Attr {
+	if a.Equal(slog.Attr{}) {
+		return a // slog leaves it out
+	}
 	if len(groups) == 0 && (a.Key == slog.TimeKey || a.Key == slog.LevelKey) {
 		return a
 	}

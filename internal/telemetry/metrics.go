@@ -28,7 +28,6 @@ const (
 	QueueOutbox   = "outbox"   // messages in status queued, over all channels of this worker
 	QueueWebhooks = "webhooks" // raw deliveries committed and not yet processed
 	QueueEmitter  = "emitter"  // events waiting to go to Redis
-	QueueMedia    = "media"    // downloads waiting
 )
 
 // latencyBuckets suit a way that should take 50 ms and may take half a minute while something is down.
@@ -46,10 +45,9 @@ type Metrics struct {
 	// ClientEvents counts events from clients, by event and result (ok or the error's code).
 	ClientEvents *prometheus.CounterVec
 
-	// EventsPublished counts committed events handed to Redis; EventsDropped those that it did not take, which the
-	// feeds fetch from the log instead; EventsBroadcast those that this node sent to its sockets.
+	// EventsPublished counts committed events handed to the emitter; EventsBroadcast those that this node sent to its
+	// sockets. What the emitter loses is counted by QueueDropped.
 	EventsPublished prometheus.Counter
-	EventsDropped   prometheus.Counter
 	EventsBroadcast prometheus.Counter
 	// Deliveries counts events times the sockets that they were broadcast to.
 	Deliveries prometheus.Counter
@@ -74,7 +72,8 @@ type Metrics struct {
 	// Webhooks counts deliveries by result: accepted, duplicate, bad_signature, invalid, failed.
 	Webhooks *prometheus.CounterVec
 
-	// QueueDepth is what waits, by queue (Queue…); QueueDropped counts what a full queue refused.
+	// QueueDepth is what waits, by queue (Queue…); QueueDropped counts what was thrown away:
+	// emitter_queue, emitter_error, feed_queue, redis_message.
 	QueueDepth   *prometheus.GaugeVec
 	QueueDropped *prometheus.CounterVec
 
@@ -119,8 +118,7 @@ func NewMetrics() *Metrics {
 		SocketAuthFailures: counters("socketio_authentication_failures_total", "Refused Socket.IO handshakes.", "reason"),
 		SocketsCut:         counters("switchboard_sockets_cut_total", "Sockets closed by the server.", "reason"),
 		ClientEvents:       counters("switchboard_client_events_total", "Events received from sockets.", "event", "result"),
-		EventsPublished:    counter("switchboard_events_published_total", "Committed events handed to Redis."),
-		EventsDropped:      counter("switchboard_events_dropped_total", "Committed events that Redis did not take; feeds read them from the log."),
+		EventsPublished:    counter("switchboard_events_published_total", "Committed events handed to the emitter."),
 		EventsBroadcast:    counter("switchboard_events_broadcast_total", "Events broadcast to this node's sockets."),
 		Deliveries:         counter("switchboard_deliveries_total", "Events delivered, once for each socket."),
 		EventsHealed:       counter("switchboard_events_healed_total", "Events that a feed fetched from the log because Redis did not bring them."),
@@ -154,7 +152,7 @@ func (m *Metrics) startAtZero() {
 	for _, reason := range []string{AuthNoToken, AuthInvalid, AuthExpired, AuthRevoked, AuthOrigin, AuthLimit} {
 		m.SocketAuthFailures.WithLabelValues(reason)
 	}
-	for _, queue := range []string{QueueOutbox, QueueWebhooks, QueueEmitter, QueueMedia} {
+	for _, queue := range []string{"emitter_queue", "emitter_error", "feed_queue", "redis_message"} {
 		m.QueueDropped.WithLabelValues(queue)
 	}
 	for _, result := range []string{"ok", "denied", "throttled"} {

@@ -136,7 +136,7 @@ func TestCommandGivenUp(t *testing.T) {
 		w.provider.do = r.do
 		w.start("a", nil)
 		w.eventuallyNoCommands()
-		require.Equal(t, "", w.one("SELECT emoji FROM reactions WHERE message_id = 1"))
+		require.Empty(t, w.one("SELECT emoji FROM reactions WHERE message_id = 1"))
 		require.Equal(t, "2", w.one("SELECT COUNT(*) FROM messages WHERE type = 'system'"), "a read receipt is not worth a note")
 		require.Equal(t, "Your reaction did not reach the customer. This emoji is not allowed.",
 			w.one("SELECT content FROM messages WHERE type = 'system' AND reply_to_id = 1"))

@@ -261,15 +261,34 @@ func TestEarlyStatus(t *testing.T) {
 		w.chat(2, 1)
 		w.queue(1, 1, 1)
 		w.queue(2, 2, 1)
+		reported, other := make(chan struct{}), make(chan struct{})
 		w.provider.send = func(ctx context.Context, s *session, out domain.Outbound) (channel.Sent, error) {
 			sent := s.accept(out)
 			status := domain.InboundStatus{ExternalID: sent.ExternalID, Status: domain.StatusRead}
 			if out.Message.ID == 1 {
 				status.MessageID, status.Attempt, status.Status = 1, out.Attempt, domain.StatusDelivered
 			}
-			return sent, s.config.Host.Receive(ctx, []domain.Inbound{{Status: &status}})
+			err := s.config.Host.Receive(ctx, []domain.Inbound{{Status: &status}})
+			if out.Message.ID == 1 {
+				// The chat's next message waits for the answer all the same,
+				// while others go.
+				close(reported)
+				select {
+				case <-other:
+				case <-ctx.Done():
+				}
+			}
+			return sent, err
 		}
 		w.start("a", nil)
+		<-reported
+		w.chat(3, 1)
+		w.queue(3, 1, 1)
+		w.queue(4, 3, 1)
+		w.eventually("a later message of another chat", func() bool { return len(w.provider.sentTo(3)) == 1 })
+		require.Equal(t, []int64{1}, w.provider.sentTo(1))
+		close(other)
+		w.eventuallyStatus(3, domain.StatusRead)
 		w.eventuallyStatus(1, domain.StatusDelivered)
 		w.eventuallyStatus(2, domain.StatusRead)
 		require.Equal(t, []string{"sending", "delivered"}, w.statuses(1))
@@ -294,7 +313,7 @@ func TestExternalIDTaken(t *testing.T) {
 		w.start("a", nil)
 		w.eventuallyStatus(2, domain.StatusSent)
 		require.Equal(t, "same", w.one("SELECT external_id FROM messages WHERE id = 1"))
-		require.Equal(t, "", w.one("SELECT COALESCE(external_id, '') FROM messages WHERE id = 2"))
+		require.Empty(t, w.one("SELECT COALESCE(external_id, '') FROM messages WHERE id = 2"))
 	})
 }
 

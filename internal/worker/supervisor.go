@@ -235,7 +235,9 @@ func (s *supervisor) serve(loaded inbox.OpenChannel) error {
 	case <-ctx.Done():
 	}
 	cancel(why)
-	<-ended
+	if err := <-ended; err != nil {
+		s.logger.Debug("session failed when it was told to end", slog.Any("error", withoutURL(err)))
+	}
 	<-drained
 	return why
 }
@@ -355,7 +357,8 @@ func (s *supervisor) typing(ctx context.Context, t typingSignal) {
 	}()
 	ctx, cancel := context.WithTimeout(ctx, typingTimeout)
 	defer cancel()
-	defer context.AfterFunc(s.holding.ctx, cancel)()
+	stop := context.AfterFunc(s.holding.ctx, cancel) //nolint:contextcheck // the lease ends it too
+	defer stop()
 	target, err := s.w.o.Store.TypingTarget(ctx, t.ChannelID, t.ChatID)
 	if err != nil || !s.holding.trusted() {
 		return

@@ -93,7 +93,7 @@ func (w *Worker) Start(ctx context.Context) error {
 	w.renewing.Go(func() { w.renewLoop(life) })
 	w.searching.Go(func() {
 		<-search.Done()
-		go w.Stop() //nolint:contextcheck // it waits for this goroutine among others
+		go w.Stop() // it waits for this goroutine among others
 	})
 	return nil
 }
@@ -253,7 +253,7 @@ func (w *Worker) adopt(life context.Context, lease store.Lease, until time.Time)
 	s := newSupervisor(w, newHolding(life, lease, until))
 	w.supervisors[lease.ChannelID] = s
 	w.measureHeld(len(w.supervisors))
-	go s.run()
+	go s.run() //nolint:contextcheck // it has the lease's context
 }
 
 // finished is the last thing that a supervisor does.
@@ -278,75 +278,6 @@ func (w *Worker) finished(s *supervisor) {
 			w.o.Measures.LeaseLost()
 		}
 	}
-}
-
-// release gives a lease back and tells the others. When that fails, the lease
-// expires by itself.
-func (w *Worker) release(ctx context.Context, lease store.Lease) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), w.o.LeaseTTL)
-	defer cancel()
-	if err := w.o.Store.ReleaseLease(ctx, lease); err != nil {
-		w.logger.WarnContext(ctx, "lease could not be released and will expire", slog.Int64("channel", lease.ChannelID), slog.Any("error", err))
-		return
-	}
-	if w.o.Wakes != nil {
-		w.o.Wakes.Released()
-	}
-}
-
-// renewLoop renews all leases every third of their time, and sooner after a
-// failure.
-func (w *Worker) renewLoop(ctx context.Context) {
-	const failedPart, part = 12, 3
-	for {
-		wait := w.o.LeaseTTL / part
-		if err := w.renew(ctx); err != nil {
-			wait = w.o.LeaseTTL / failedPart
-			if ctx.Err() == nil {
-				w.logger.WarnContext(ctx, "leases could not be renewed", slog.Any("error", err))
-			}
-		}
-		pause(ctx, wait)
-		if ctx.Err() != nil {
-			return
-		}
-	}
-}
-
-func (w *Worker) renew(ctx context.Context) error {
-	held := w.running()
-	if len(held) == 0 {
-		return nil
-	}
-	ids := make([]int64, len(held))
-	for i, s := range held {
-		ids[i] = s.channelID()
-	}
-	start := time.Now()
-	// Later than this the answer is of no use.
-	ctx, cancel := context.WithTimeout(ctx, w.o.LeaseTTL-w.o.margin())
-	defer cancel()
-	if w.beforeRenew != nil {
-		if err := w.beforeRenew(ctx); err != nil {
-			return err
-		}
-	}
-	kept, err := w.o.Store.RenewLeases(ctx, w.holder, w.o.LeaseTTL, ids)
-	if err != nil {
-		return err
-	}
-	terms := make(map[int64]int64, len(kept))
-	for _, lease := range kept {
-		terms[lease.ChannelID] = lease.Term
-	}
-	for _, s := range held {
-		if terms[s.channelID()] == s.holding.lease.Term {
-			s.holding.extend(start.Add(w.o.LeaseTTL - w.o.margin()))
-		} else {
-			s.holding.check(store.ErrLeaseLost)
-		}
-	}
-	return nil
 }
 
 // lookSoon is lookNow, unless the last look was a moment ago: most wakes are

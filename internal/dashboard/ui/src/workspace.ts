@@ -270,7 +270,7 @@ export class Workspace {
   private async loadMessages(chatId: number): Promise<void> {
     await this.snapshot(
       () => this.api.get<Page<Message>>("/api/messages", { chatId, limit: pageSize }),
-      (now, page) => data.withMessagePage(now, chatId, page.items, page.items.length >= pageSize, true),
+      (now, page) => data.withMessagePage(now, chatId, page.items, page.nextCursor !== null, true),
     );
   }
 
@@ -279,7 +279,7 @@ export class Workspace {
     if (!oldest) return;
     await this.snapshot(
       () => this.api.get<Page<Message>>("/api/messages", { chatId, before: oldest.id, limit: pageSize }),
-      (now, page) => data.withMessagePage(now, chatId, page.items, page.items.length >= pageSize, false),
+      (now, page) => data.withMessagePage(now, chatId, page.items, page.nextCursor !== null, false),
     );
   }
 
@@ -359,10 +359,11 @@ export class Workspace {
     return this.snapshot(call, (now, channel) => (channel?.id ? { ...now, channels: new Map(now.channels).set(channel.id, channel) } : now));
   }
 
-  /** Which kinds of channels this server can make, by its own description of the route. */
+  /** Which kinds of channels this server can make. Those that do not say run the Business Platform. */
   async channelKinds(): Promise<ChannelKind[]> {
-    const document = await request<OpenApi>("GET", "/openapi.json");
-    return kindsOf(document);
+    const { paths } = await request<{ paths: Record<string, unknown> }>("GET", "/openapi.json");
+    if (!paths["/api/channel-kinds"]) return ["waba"];
+    return (await this.api.all<{ kind: ChannelKind }>("/api/channel-kinds")).map(({ kind }) => kind);
   }
 
   // --- what concerns this user
@@ -418,23 +419,4 @@ function withTickets(now: data.Data, page: Page<Ticket>): data.Data {
   const tickets = new Map(now.tickets);
   for (const ticket of page.items) tickets.set(ticket.id, ticket);
   return { ...now, tickets };
-}
-
-interface OpenApi {
-  paths?: Record<string, { post?: { requestBody?: { content?: Record<string, { schema?: Schema }> } } }>;
-  components?: { schemas?: Record<string, Schema> };
-}
-
-interface Schema {
-  $ref?: string;
-  enum?: unknown[];
-  properties?: Record<string, Schema>;
-}
-
-function kindsOf(document: OpenApi): ChannelKind[] {
-  const resolve = (schema: Schema | undefined): Schema | undefined =>
-    schema?.$ref ? document.components?.schemas?.[schema.$ref.split("/").pop()!] : schema;
-  const body = document.paths?.["/api/channels"]?.post?.requestBody?.content?.["application/json"]?.schema;
-  const kinds = resolve(resolve(body)?.properties?.kind)?.enum ?? [];
-  return (["whatsapp", "waba", "telegram"] as const).filter((kind) => kinds.includes(kind));
 }

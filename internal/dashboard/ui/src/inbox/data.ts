@@ -70,7 +70,7 @@ export function apply(data: Data, event: LoggedEvent): Data {
       return known ? { ...data, channels: put(data.channels, known.id, { ...known, status: event.data }) } : data;
     }
     case "channel:deleted":
-      return withoutChannel(data, event.data.channelId);
+      return { ...data, channels: drop(data.channels, event.data.channelId) }; // its chats stay readable
     case "ticket:new":
     case "ticket:updated":
       return { ...data, tickets: put(data.tickets, event.data.id, event.data) };
@@ -115,12 +115,6 @@ function withoutChat(data: Data, id: number): Data {
     timelines: drop(data.timelines, id),
     list: { ...data.list, ids: data.list.ids.filter((other) => other !== id) },
   };
-}
-
-function withoutChannel(data: Data, channelId: number): Data {
-  let next: Data = { ...data, channels: drop(data.channels, channelId) };
-  for (const chat of data.chats.values()) if (chat.channelId === channelId) next = withoutChat(next, chat.id);
-  return next;
 }
 
 function withRead(data: Data, read: LoggedEvents["messages:read"]): Data {

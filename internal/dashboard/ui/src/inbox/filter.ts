@@ -17,7 +17,7 @@ export const everything: Filter = { status: "any", assignee: "any", channelId: "
 export function filterQuery(f: Filter): Record<string, string> {
   const query: Record<string, string> = {};
   if (f.status !== "any") query.status = f.status;
-  if (f.assignee !== "any") query.assigneeId = f.assignee === "none" ? "0" : String(f.assignee);
+  if (f.assignee !== "any") query.assigneeId = f.assignee === "none" ? "none" : String(f.assignee);
   if (f.channelId !== "any") query.channelId = String(f.channelId);
   if (f.unread) query.unread = "true";
   if (f.tag) query.tag = f.tag;

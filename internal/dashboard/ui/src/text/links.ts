@@ -4,7 +4,9 @@ export interface Piece {
   href?: string;
 }
 
-const candidates = /\b(?:https?:\/\/|www\.)[^\s<>"'`]+|[\w.+-]+@[\w-]+(?:\.[\w-]+)+/gi;
+// An address begins where a word does: so each stretch of the text is tried once, however long it is.
+const candidates = /\b(?:https?:\/\/|www\.)[^\s<>"'`]+|(?<![\w.+-])[\w.+-]+@[\w-]+(?:\.[\w-]+)+/gi;
+const brackets: Record<string, string> = { ")": "(", "]": "[", "}": "{" };
 
 /** Splits a text into plain stretches and links. Only http, https and mailto ever become links. */
 export function linkify(text: string): Piece[] {
@@ -24,13 +26,17 @@ export function linkify(text: string): Piece[] {
 
 // A sentence's punctuation is no part of the address, and neither is a bracket that was opened before it.
 function trimmed(link: string): string {
-  for (;;) {
-    const last = link.at(-1) ?? "";
-    const opener = { ")": "(", "]": "[", "}": "{" }[last];
-    const unopened = opener !== undefined && link.split(opener).length < link.split(last).length;
-    if (!unopened && !/[.,;:!?…'"*_~]/.test(last)) return link;
-    link = link.slice(0, -1);
+  const count: Record<string, number> = {};
+  for (const c of link) count[c] = (count[c] ?? 0) + 1;
+  let end = link.length;
+  for (; end > 0; end--) {
+    const last = link[end - 1]!;
+    const opener = brackets[last];
+    const unopened = opener !== undefined && (count[opener] ?? 0) < count[last]!;
+    if (!unopened && !/[.,;:!?…'"*_~]/.test(last)) break;
+    count[last]!--;
   }
+  return link.slice(0, end);
 }
 
 function address(link: string): string | undefined {

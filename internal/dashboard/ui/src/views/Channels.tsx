@@ -154,8 +154,8 @@ function ChannelCard({ channel, linkable }: { channel: Channel; linkable: boolea
       {asking === "delete" && (
         <Confirm
           title={`Delete ${channel.name}?`}
-          text="The channel goes with all of its chats and messages. This cannot be undone."
-          action="Delete channel and chats"
+          text="Its chats stay readable, but nothing is received or sent any more, and what still waits to be sent fails. This cannot be undone."
+          action="Delete channel"
           onClose={() => setAsking(null)}
           onConfirm={() => workspace.api.delete(base)}
         />

@@ -137,8 +137,14 @@ function Row({ chat, selected, now }: { chat: Chat; selected: boolean; now: Date
                 {chat.unreadCount > 99 ? "99+" : chat.unreadCount}
               </span>
             )}
+            {assignee && (
+              <span class="chat-assignee" title={`Assigned to ${assignee.name}`}>
+                <span class="visually-hidden">Assigned to {assignee.name}</span>
+                <Avatar id={assignee.id} name={assignee.name} size="s" />
+              </span>
+            )}
           </span>
-          {(chat.tags.length > 0 || chat.status !== "open" || assignee || dead) && (
+          {(chat.tags.length > 0 || chat.status !== "open" || dead) && (
             <span class="chat-marks">
               {dead && (
                 <span class="mark mark-bad" title={channel.status.reason || "The channel is not connected."}>
@@ -152,11 +158,6 @@ function Row({ chat, selected, now }: { chat: Chat; selected: boolean; now: Date
                 </span>
               ))}
               {chat.tags.length > 3 && <span class="mark">+{chat.tags.length - 3}</span>}
-              {assignee && (
-                <span class="mark mark-person">
-                  <Icon name="person" size={12} /> {assignee.name.split(" ")[0]}
-                </span>
-              )}
             </span>
           )}
         </span>

@@ -67,7 +67,7 @@ function NewTicket({ chat, onClose }: { chat: Chat; onClose: () => void }) {
     <Dialog title="Open a ticket" onClose={onClose}>
       <form onSubmit={submit}>
         <Problem text={error} />
-        <Field label="What is it about?" name="subject" required maxLength={200} autofocus error={fields.subject} />
+        <Field label="What is it about?" name="subject" required maxLength={300} autofocus error={fields.subject} />
         <Select label="Priority" value={priority} onChange={setPriority} options={priorities} />
         <footer>
           <button type="button" class="button" onClick={onClose}>

@@ -31,6 +31,14 @@ export function Composer(props: Props) {
   const closed = closes <= now.getTime();
   const soon = !closed && closes - now.getTime() < 4 * 3600_000;
   const dead = channel && channel.status.state !== "connected";
+  if (!channel)
+    return (
+      <footer class="composer">
+        <p class="composer-note note-bad">
+          <Icon name="warning" size={17} /> <span>This chat's channel was deleted: it can be read, but not answered.</span>
+        </p>
+      </footer>
+    );
   return (
     <footer class="composer">
       {dead && (

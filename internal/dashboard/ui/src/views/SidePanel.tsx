@@ -44,7 +44,7 @@ function Details({ chat, onClose }: { chat: Chat; onClose: () => void }) {
           <h3>About</h3>
           <dl class="facts">
             <dt>Channel</dt>
-            <dd>{channel?.name ?? "–"}</dd>
+            <dd>{channel?.name ?? "Deleted"}</dd>
             <dt>Kind</dt>
             <dd>{chat.kind === "group" ? "Group" : "Direct chat"}</dd>
             <dt>Since</dt>
@@ -58,7 +58,7 @@ function Details({ chat, onClose }: { chat: Chat; onClose: () => void }) {
       {deleting && (
         <Confirm
           title="Delete this chat?"
-          text="Its messages, notes and files disappear for everybody in your organization. The customer keeps theirs."
+          text="Its messages, files, tickets and notes disappear for everybody in your organization. The customer keeps theirs."
           action="Delete"
           onClose={() => setDeleting(false)}
           onConfirm={async () => {

@@ -27,6 +27,7 @@ export function Thread({ chat, onReply, onEdit }: { chat: Chat; onReply: (m: Mes
   const messages = timeline?.messages;
 
   const taken = useMemo(() => new Set(messages?.map((m) => m.clientMessageId).filter(Boolean)), [messages]);
+  const days = useMemo(() => byDay(messages ?? []), [messages]);
   const waiting = pending.filter((p) => !taken.has(p.request.clientMessageId));
   const older = useOlder(chat, setTrouble);
   const scroll = useScroll(chat, messages, waiting.length + (customerTypes ? 1 : 0), older);
@@ -53,18 +54,18 @@ export function Thread({ chat, onReply, onEdit }: { chat: Chat; onReply: (m: Mes
         {trouble && <p class="list-note">{trouble}</p>}
         {messages && !timeline.hasOlder && messages.length === 0 && waiting.length === 0 && <p class="thread-none">No messages yet.</p>}
         <ol class="lines">
-          {messages?.map((message, i) => {
-            const before = messages[i - 1];
-            const newDay = !before || daysAgo(new Date(before.providerTime), new Date(message.providerTime)) !== 0;
-            return [
-              newDay && (
-                <li key={`day-${message.providerTime.slice(0, 10)}-${message.id}`} class="day">
-                  <span>{dayName(message.providerTime, now)}</span>
-                </li>
-              ),
-              <Bubble key={message.id} message={message} chat={chat} follows={!newDay && follows(before, message)} onReply={onReply} onEdit={onEdit} onQuote={quote} />,
-            ];
-          })}
+          {days.map((day) => (
+            <li key={day[0]!.id} class="day-group">
+              <p class="day">
+                <span>{dayName(day[0]!.providerTime, now)}</span>
+              </p>
+              <ol>
+                {day.map((message, i) => (
+                  <Bubble key={message.id} message={message} chat={chat} follows={follows(day[i - 1], message)} onReply={onReply} onEdit={onEdit} onQuote={quote} />
+                ))}
+              </ol>
+            </li>
+          ))}
           {waiting.map((item) => (
             <Waiting key={item.request.clientMessageId} item={item} />
           ))}
@@ -85,6 +86,17 @@ export function Thread({ chat, onReply, onEdit }: { chat: Chat; onReply: (m: Mes
       )}
     </div>
   );
+}
+
+// Each day stands by itself, so that its name can stay in view while the day does.
+function byDay(messages: readonly Message[]): Message[][] {
+  const days: Message[][] = [];
+  for (const message of messages) {
+    const day = days.at(-1);
+    if (day && daysAgo(new Date(day[0]!.providerTime), new Date(message.providerTime)) === 0) day.push(message);
+    else days.push([message]);
+  }
+  return days;
 }
 
 function follows(before: Message | undefined, message: Message): boolean {
