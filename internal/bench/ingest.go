@@ -54,13 +54,12 @@ type ingestBench struct {
 
 // turn is one measurement of one contender.
 type turn struct {
-	perSecond        float64
-	p50, p99         time.Duration // of a POST
-	cpu, load        time.Duration // of the product's and of the load's process
-	cores            float64       // busy, of the whole machine
-	batch            float64       // messages in a transaction
-	latency          time.Duration // pgbench's mean
-	messages, commit int
+	perSecond float64
+	p50, p99  time.Duration // of a POST
+	cpu, load time.Duration // of the product's and of the load's process
+	cores     float64       // busy, of the whole machine
+	batch     float64       // messages in a transaction
+	messages  int
 }
 
 func ingest(ctx context.Context, s *scope, o ingestOptions, out io.Writer) error {
@@ -87,7 +86,7 @@ func ingest(ctx context.Context, s *scope, o ingestOptions, out io.Writer) error
 		{"switchboard+redis", func(ctx context.Context) (turn, error) { return b.switchboard(ctx, b.redisURL) }},
 	}
 	turns := map[string][]turn{}
-	progress := newTable(out, "round", "who", "messages/s", "POST p50 ms", "POST p99 ms", "product CPU s", "load CPU s", "cores busy", "messages/commit")
+	progress := newTable(out, "round", "who", "messages/s", "POST p50 ms", "POST p99 ms", "product CPU s", "load CPU s", "cores busy", "messages/transaction")
 	for round := range o.rounds {
 		for i := range contenders {
 			c := contenders[(round+i)%len(contenders)]
@@ -159,7 +158,7 @@ func (b *ingestBench) pgbench(ctx context.Context) (turn, error) {
 	if err != nil {
 		return turn{}, err
 	}
-	t := turn{perSecond: result.perSecond, latency: result.latency, cores: (busySeconds() - busy) / time.Since(begin).Seconds(), messages: result.messages}
+	t := turn{perSecond: result.perSecond, cores: (busySeconds() - busy) / time.Since(begin).Seconds(), messages: result.messages}
 	db, err := sql.Open("pgx", databaseURL)
 	if err != nil {
 		return turn{}, fmt.Errorf("open the database: %w", err)
@@ -175,10 +174,6 @@ func (b *ingestBench) switchboard(ctx context.Context, redisURL string) (t turn,
 	}
 	err = withProduct(ctx, productOptions{databaseURL: databaseURL, connections: b.connections, redisURL: redisURL}, func(p *product) error {
 		begin, busy, cpu := time.Now(), busySeconds(), cpuTime()
-		commits, err := transactions(ctx, p.store.SQL())
-		if err != nil {
-			return err
-		}
 		result, err := startLoad(ctx, loadOrder{
 			Address: p.address, Path: webhookPath, Posters: b.posters, Duration: b.duration, Customers: b.customers,
 		})
@@ -193,19 +188,15 @@ func (b *ingestBench) switchboard(ctx context.Context, redisURL string) (t turn,
 			perSecond: float64(result.Posted) / end.Sub(result.Started).Seconds(), p50: result.P50, p99: result.P99,
 			cpu: cpuTime() - cpu, load: result.CPU, cores: (busySeconds() - busy) / end.Sub(begin).Seconds(), messages: result.Posted,
 		}
-		after, err := transactions(ctx, p.store.SQL())
-		// Each raw body is a transaction of its own; the rest are shared ones.
-		if shared := after - commits - int64(result.Posted); err == nil && shared > 0 {
-			t.batch = float64(result.Posted) / float64(shared)
-		}
+		t.batch, err = perTransaction(ctx, p.store.SQL())
 		return errors.Join(err, check(ctx, p.store.SQL(), result.Posted))
 	})
 	return t, err
 }
 
-// transactions is how many the organizations' logs have seen: each writes one row version of the head.
-func transactions(ctx context.Context, db *sql.DB) (n int64, err error) {
-	err = db.QueryRowContext(ctx, "SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()").Scan(&n)
+// perTransaction is how many messages shared a transaction, on average: rows of one transaction have one xmin.
+func perTransaction(ctx context.Context, db *sql.DB) (n float64, err error) {
+	err = db.QueryRowContext(ctx, "SELECT count(*)::float8 / greatest(count(DISTINCT xmin::text), 1) FROM messages").Scan(&n)
 	return n, err
 }
 

@@ -30,6 +30,5 @@ UPDATE chats AS c SET unread_count = c.unread_count + 1, status = CASE WHEN c.st
 	c.unread_count, c.tags, c.ticket_id, c.last_message_id, c.last_message_content, c.last_message_type, c.last_message_from_me,
 	c.last_message_at, c.last_message_created_at, c.last_inbound_at, c.read_up_to_id, c.activity_at, c.created_at, c.updated_at,
 	p.name AS contact_name, p.phone AS contact_phone, p.username AS contact_username, p.avatar_url AS contact_avatar_url;
-DELETE FROM webhook_deliveries WHERE id IN (:delivery_id);
-WITH head AS (UPDATE event_heads SET seq = seq + :events WHERE organization_id = :organization RETURNING seq, epoch), appended AS (INSERT INTO events (organization_id, seq, name, data, at) SELECT :organization, head.seq - :events + line.n, line.name, line.data, line.at FROM head, (VALUES (:first::bigint, :message_new::text, :message_event::text, :at::bigint), (:second::bigint, :chat_updated::text, :chat_event::text, :at::bigint)) AS line (n, name, data, at)) SELECT seq, epoch FROM head;
+WITH head AS (UPDATE event_heads SET seq = seq + :events WHERE organization_id = :organization RETURNING seq, epoch), appended AS (INSERT INTO events (organization_id, seq, name, data, at) SELECT :organization, head.seq - :events + line.n, line.name, line.data, :at FROM head, unnest(:event_names::text[], :event_data::text[]) WITH ORDINALITY AS line (name, data, n)), dropped AS (DELETE FROM webhook_deliveries WHERE id = ANY(ARRAY[:delivery_id]::bigint[])) SELECT seq, epoch FROM head;
 commit;

@@ -39,14 +39,15 @@ var (
 	parameter = regexp.MustCompile(`\$\d+|([^:]):[a-z_]+\b|\bNULL\b|''`)
 	space     = regexp.MustCompile(`\s+`)
 	inside    = regexp.MustCompile(`\( | \)`)
+	array     = regexp.MustCompile(`ARRAY\[\?\]`)
 )
 
 // normalize brings a statement of the product and one of the script to the same form: one kind of space, a question mark for
-// every parameter and for NULL.
+// every parameter, for NULL and '', and for an array of one parameter.
 func normalize(statement string) string {
 	statement = parameter.ReplaceAllString(statement, "${1}?")
 	statement = space.ReplaceAllString(strings.TrimSpace(statement), " ")
-	return inside.ReplaceAllStringFunc(statement, strings.TrimSpace)
+	return array.ReplaceAllString(inside.ReplaceAllStringFunc(statement, strings.TrimSpace), "?")
 }
 
 // checkScript reports the first statement in which the script is not what the product does.
@@ -79,13 +80,11 @@ type pgbenchRun struct {
 // pgbenchResult is what it measured.
 type pgbenchResult struct {
 	perSecond float64
-	latency   time.Duration // mean, of the whole script
 	messages  int
 }
 
 var (
 	perSecondLine = regexp.MustCompile(`(?m)^tps = ([0-9.]+)`)
-	latencyLine   = regexp.MustCompile(`(?m)^latency average = ([0-9.]+) ms`)
 	countLine     = regexp.MustCompile(`(?m)^number of transactions actually processed: (\d+)`)
 	failedLine    = regexp.MustCompile(`(?m)^number of failed transactions: (\d+)`)
 )
@@ -130,7 +129,6 @@ func readPgbench(report string) (pgbenchResult, error) {
 	}
 	result := pgbenchResult{
 		perSecond: number(perSecondLine), messages: int(number(countLine)),
-		latency: time.Duration(number(latencyLine) * float64(time.Millisecond)),
 	}
 	if result.perSecond == 0 || number(failedLine) > 0 {
 		return result, fmt.Errorf("pgbench reports no clean run:\n%s", report)
@@ -146,7 +144,15 @@ func (r pgbenchRun) variables() map[string]string {
 		"begin": strconv.FormatInt(time.Now().UnixMilli(), 10), "n": "0",
 		"kind": "waba", "channels": "[17]", "body": string(webhookBody(1, 1, newExternalID(random), time.Now())),
 		"type": "text", "content": customerMessage, "from_me": "f", "name": customerName, "status": "received",
-		"events": "2", "first": "1", "second": "2", "message_new": "message:new", "chat_updated": "chat:updated",
-		"message_event": r.probe.MessageEvent, "chat_event": r.probe.ChatEvent,
+		"events": "2", "event_names": "{message:new,chat:updated}", "event_data": textArray(r.probe.MessageEvent, r.probe.ChatEvent),
 	}
+}
+
+// textArray writes PostgreSQL's form of an array.
+func textArray(elements ...string) string {
+	quoted := make([]string, len(elements))
+	for i, element := range elements {
+		quoted[i] = `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(element) + `"`
+	}
+	return "{" + strings.Join(quoted, ",") + "}"
 }

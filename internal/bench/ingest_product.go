@@ -151,19 +151,19 @@ func (p *product) drained(ctx context.Context) error {
 	const most = time.Minute
 	ctx, cancel := context.WithTimeout(ctx, most)
 	defer cancel()
-	ticker := time.NewTicker(2 * time.Millisecond)
+	ticker := time.NewTicker(5 * time.Millisecond)
 	defer ticker.Stop()
 	for {
-		pending, err := p.inbox.PendingWebhooks(ctx)
-		if err != nil {
+		var pending bool
+		if err := p.store.SQL().QueryRowContext(ctx, pendingStatement).Scan(&pending); err != nil {
 			return fmt.Errorf("wait for the last webhooks: %w", err)
 		}
-		if pending == 0 {
+		if !pending {
 			return nil
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("%d webhooks were not processed within %s", pending, most)
+			return fmt.Errorf("not all webhooks were processed within %s", most)
 		case <-ticker.C:
 		}
 	}

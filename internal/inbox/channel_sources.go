@@ -96,6 +96,9 @@ func (s *Service) ChannelsByExternalKey(ctx context.Context, kind domain.Channel
 		return nil, err
 	}
 	fresh := s.openAll(sealed)
+	for _, c := range fresh {
+		s.owners.Store(c.Channel.ID, c.OrganizationID) // receiving asks for it next
+	}
 	s.sources.put(kind, missing, fresh, now.Add(sourceTTL), round)
 	return append(found, fresh...), nil
 }

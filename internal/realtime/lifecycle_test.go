@@ -33,9 +33,11 @@ func TestReconnectContinues(t *testing.T) {
 			done := make(chan struct{})
 			go func() { // events go on while the connection breaks
 				defer close(done)
+				pace := time.NewTicker(2 * time.Millisecond)
+				defer pace.Stop()
 				for range 100 {
 					w.publish(b.Emitter(), org, 5)
-					time.Sleep(2 * time.Millisecond) //nolint:forbidigo // the pace of the events, no wait
+					<-pace.C
 				}
 			}()
 			for i := range 3 {

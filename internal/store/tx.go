@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"crypto/rand"
+	"database/sql"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -24,6 +25,7 @@ type Tx struct {
 	now            domain.Time
 	events         []domain.Event
 	users          []UserEvent
+	dropped        []int64 // webhooks to remove with the last statement
 	err            error
 }
 
@@ -129,32 +131,15 @@ func (tx *Tx) OrganizationID() int64 { return tx.organizationID }
 func (tx *Tx) appendEvents() error {
 	n := len(tx.events)
 	if n == 0 {
-		return nil
+		return tx.dropRest()
 	}
-	var head struct {
-		Seq   int64
-		Epoch string
-	}
-	const advance = "UPDATE event_heads SET seq = seq + ? WHERE organization_id = ? RETURNING seq, epoch"
+	write := tx.appendOneByOne
 	if tx.store.Postgres() {
-		// One round trip under the lock instead of two.
-		rows := strings.TrimSuffix(strings.Repeat("(?::bigint, ?::text, ?::text, ?::bigint), ", n), ", ")
-		args := make([]any, 0, 4*n+4)
-		args = append(args, n, tx.organizationID)
-		for i, e := range tx.events {
-			args = append(args, i+1, e.Name, string(e.Data), e.At)
-		}
-		query := "WITH head AS (" + advance + "), appended AS (" +
-			"INSERT INTO events (organization_id, seq, name, data, at) " +
-			"SELECT ?, head.seq - ? + line.n, line.name, line.data, line.at FROM head, (VALUES " + rows + ") AS line (n, name, data, at)) " +
-			"SELECT seq, epoch FROM head"
-		// The placeholders of the middle part stand before those of the rows.
-		ordered := append([]any{args[0], args[1], tx.organizationID, n}, args[2:]...)
-		if err := tx.db.Raw(query, ordered...).Scan(&head).Error; err != nil {
-			return fmt.Errorf("append events: %w", err)
-		}
-	} else if err := tx.db.Raw(advance, n, tx.organizationID).Scan(&head).Error; err != nil {
-		return fmt.Errorf("advance the event log: %w", err)
+		write = tx.appendAtOnce
+	}
+	head, err := write()
+	if err != nil {
+		return fmt.Errorf("append events: %w", err)
 	}
 	if head.Seq == 0 {
 		return fmt.Errorf("organization %d has no event log: %w", tx.organizationID, ErrNotFound)
@@ -163,16 +148,63 @@ func (tx *Tx) appendEvents() error {
 		tx.events[i].Seq = head.Seq - int64(n) + int64(i) + 1
 		tx.events[i].Epoch = head.Epoch
 	}
-	if tx.store.Postgres() {
-		return nil
+	return nil
+}
+
+const advanceHead = "UPDATE event_heads SET seq = seq + $1 WHERE organization_id = $2 RETURNING seq, epoch"
+
+// appendAtOnce does it with one round trip under the lock. The events come as arrays: the statement is the same however
+// many there are, and is prepared once. Webhooks of which all is stored go with it.
+func (tx *Tx) appendAtOnce() (head Head, err error) {
+	const appendEvents = "WITH head AS (" + advanceHead + "), appended AS (" +
+		"INSERT INTO events (organization_id, seq, name, data, at) " +
+		"SELECT $2, head.seq - $1 + line.n, line.name, line.data, $3 " +
+		"FROM head, unnest($4::text[], $5::text[]) WITH ORDINALITY AS line (name, data, n))"
+	const dropDeliveries = ", dropped AS (DELETE FROM webhook_deliveries WHERE id = ANY($6::bigint[]))"
+	const selectHead = " SELECT seq, epoch FROM head"
+	names, data := make([]string, len(tx.events)), make([]string, len(tx.events))
+	for i, e := range tx.events {
+		names[i], data[i] = e.Name, string(e.Data)
 	}
-	for _, e := range tx.events {
-		if err := tx.db.Exec("INSERT INTO events (organization_id, seq, name, data, at) VALUES (?, ?, ?, ?, ?)",
-			e.OrganizationID, e.Seq, e.Name, string(e.Data), e.At).Error; err != nil {
-			return fmt.Errorf("append events: %w", err)
+	query := appendEvents + selectHead
+	args := []any{len(tx.events), tx.organizationID, int64(tx.now), names, data}
+	if len(tx.dropped) > 0 {
+		query = appendEvents + dropDeliveries + selectHead
+		args = append(args, tx.dropped)
+	}
+	// Not through GORM, which would take the arrays apart.
+	err = tx.db.Statement.ConnPool.QueryRowContext(tx.db.Statement.Context, query, args...).Scan(&head.Seq, &head.Epoch)
+	if errors.Is(err, sql.ErrNoRows) {
+		err = nil
+	}
+	return head, err
+}
+
+// appendOneByOne is for SQLite, where a statement in a WITH clause may change nothing.
+func (tx *Tx) appendOneByOne() (head Head, err error) {
+	if err := tx.dropRest(); err != nil {
+		return head, err
+	}
+	if err := tx.db.Raw(strings.NewReplacer("$1", "?", "$2", "?").Replace(advanceHead), len(tx.events), tx.organizationID).Scan(&head).Error; err != nil {
+		return head, err
+	}
+	first := head.Seq - int64(len(tx.events)) + 1
+	for i, e := range tx.events {
+		err := tx.db.Exec("INSERT INTO events (organization_id, seq, name, data, at) VALUES (?, ?, ?, ?, ?)",
+			tx.organizationID, first+int64(i), e.Name, string(e.Data), tx.now).Error
+		if err != nil {
+			return head, err
 		}
 	}
-	return nil
+	return head, nil
+}
+
+// dropRest removes the webhooks that no other statement takes along.
+func (tx *Tx) dropRest() error {
+	if len(tx.dropped) == 0 {
+		return nil
+	}
+	return dropDeliveries(tx.db, tx.dropped)
 }
 
 func (tx *Tx) record(name string, data any) {

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"time"
 
+	"gorm.io/gorm"
+
 	"switchboard/internal/domain"
 )
 
@@ -81,12 +83,20 @@ func (s *Store) PendingDeliveries(ctx context.Context) (int64, error) {
 
 // DropDeliveries removes webhooks of which everything is stored.
 func (s *Store) DropDeliveries(ctx context.Context, ids []int64) error {
-	return s.db.WithContext(ctx).Exec("DELETE FROM webhook_deliveries WHERE id IN ?", ids).Error
+	return dropDeliveries(s.db.WithContext(ctx), ids)
 }
 
-// DropDeliveries is the same within the transaction that stores their content.
+// DropDeliveries is the same within the transaction that stores their content, with its last statement.
 func (tx *Tx) DropDeliveries(ids []int64) error {
-	return tx.db.Exec("DELETE FROM webhook_deliveries WHERE id IN ?", ids).Error
+	tx.dropped = append(tx.dropped, ids...)
+	return nil
+}
+
+func dropDeliveries(db *gorm.DB, ids []int64) error {
+	if err := db.Exec("DELETE FROM webhook_deliveries WHERE id IN ?", ids).Error; err != nil {
+		return fmt.Errorf("remove webhooks: %w", err)
+	}
+	return nil
 }
 
 // Reject sets a part of a webhook aside, with why it could not be processed.

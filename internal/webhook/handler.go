@@ -171,6 +171,6 @@ func (in *Intake) take(ctx context.Context, channels []int64, body []byte) (stri
 	if err != nil {
 		return ResultFailed, domain.NewError(domain.CodeUnavailable, "The webhook could not be stored. Deliver it again.").WithCause(err)
 	}
-	in.enqueue(job{id: id, channels: channels, body: body})
+	in.enqueue(ctx, job{id: id, channels: channels, body: body})
 	return ResultAccepted, nil
 }

@@ -17,6 +17,9 @@ const (
 	// queueLength bounds what waits in memory for each worker. What does not
 	// fit stays in the database, for the sweeper.
 	queueLength = 256
+	// queueWait is how long a sender waits for room in a full queue. Providers
+	// give up much later, and a claim lasts longer.
+	queueWait = 3 * time.Second
 	// batch is the most deliveries that share a transaction.
 	batch = 32
 	// sweepLimit is the most deliveries that one sweep takes.
@@ -70,14 +73,25 @@ func (in *Intake) Stop() {
 	in.cancel = nil
 }
 
-// enqueue hands a job to its channel's worker, and never waits: a job that
-// finds the queue full is left to the sweeper.
-func (in *Intake) enqueue(j job) {
+// enqueue hands a job to its channel's worker. When the queue is full the sender
+// waits for its answer, which slows it down to what is processed; a job that finds no
+// room within queueWait is left to the sweeper.
+func (in *Intake) enqueue(ctx context.Context, j job) {
+	queue := in.queues[j.channels[0]%workers]
 	select {
-	case in.queues[j.channels[0]%workers] <- j:
+	case queue <- j:
+		return
 	default:
-		in.options.Logger.Warn("webhook queue is full; a delivery waits for the sweeper", slog.Int64("delivery", j.id))
 	}
+	timer := time.NewTimer(queueWait)
+	defer timer.Stop()
+	select {
+	case queue <- j:
+		return
+	case <-timer.C:
+	case <-ctx.Done(): // the sender went away; the delivery is committed all the same
+	}
+	in.options.Logger.WarnContext(ctx, "webhook queue is full; a delivery waits for the sweeper", slog.Int64("delivery", j.id))
 }
 
 func (in *Intake) work(ctx context.Context, queue <-chan job) {

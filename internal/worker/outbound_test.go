@@ -134,7 +134,8 @@ func crash(t *testing.T, w *world, at string, resend bool) {
 	w.chat(2, 1)
 	w.queue(1, 1, 1)
 	w.queue(2, 1, 1)
-	a := w.node("a", nil)
+	short := func(o *Options) { o.LeaseTTL = time.Second }
+	a := w.node("a", short)
 	var once sync.Once
 	die := func() {
 		once.Do(func() {
@@ -163,7 +164,7 @@ func crash(t *testing.T, w *world, at string, resend bool) {
 	require.Equal(t, "queued", w.status(2))
 	before := w.provider.sendsOf(1)
 
-	w.start("b", nil)
+	w.start("b", short)
 	w.eventuallyStatus(2, domain.StatusSent)
 	if resend {
 		w.eventuallyStatus(1, domain.StatusSent)
