@@ -43,7 +43,7 @@ var (
 )
 
 // normalize brings a statement of the product and one of the script to the same form: one kind of space, a question mark for
-// every parameter, for NULL and '', and for an array of one parameter.
+// every parameter, for NULL and ”, and for an array of one parameter.
 func normalize(statement string) string {
 	statement = parameter.ReplaceAllString(statement, "${1}?")
 	statement = space.ReplaceAllString(strings.TrimSpace(statement), " ")

@@ -16,6 +16,9 @@ type Capabilities struct {
 	Linking bool
 	// StartsChats: an operator may write first.
 	StartsChats bool
+	// Resends: the provider recognises a message that is sent twice under one
+	// id (Resender), so that sending it again is safe.
+	Resends bool
 	// Window: free-form messages only within 24 hours of the customer's last.
 	Window bool
 }
@@ -23,7 +26,7 @@ type Capabilities struct {
 var capabilities = map[domain.ChannelKind]Capabilities{
 	domain.KindWABA:     {Reactions: true, Templates: true, Typing: true, StartsChats: true, Window: true},
 	domain.KindTelegram: {Reactions: true, Edits: true, Revokes: true, Typing: true},
-	domain.KindWhatsApp: {Reactions: true, Edits: true, Revokes: true, Typing: true, Linking: true, StartsChats: true},
+	domain.KindWhatsApp: {Reactions: true, Edits: true, Revokes: true, Typing: true, Linking: true, StartsChats: true, Resends: true},
 }
 
 // Of returns what channels of a kind can do.

@@ -12,8 +12,8 @@
 //     the channel is disabled or changed, or the worker stops; Run returns soon
 //     after, with nothing of the session left running.
 //   - Send, Do, FetchMedia and Typing are called only between Ready and the
-//     end of Run's context, possibly at the same time for different chats, and
-//     never at the same time for one chat.
+//     end of Run's context, possibly at the same time. For one chat there is
+//     at most one Send or Do at a time.
 //   - Host.Receive returns nil only when everything it was given is committed:
 //     acknowledge to the provider after that, never before.
 package channel

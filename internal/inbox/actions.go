@@ -56,7 +56,7 @@ func (s *Service) Retry(ctx context.Context, p domain.Principal, messageID int64
 		if own.Type != domain.TypeTemplate && channel.Of(own.ChannelKind).Window && windowClosed(to, tx.Now()) {
 			return errWindowClosed
 		}
-		return tx.Requeue(messageID)
+		return tx.Requeue(messageID, channel.Of(own.ChannelKind).Resends)
 	})
 }
 

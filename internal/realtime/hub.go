@@ -12,6 +12,9 @@ import (
 	"switchboard/internal/domain"
 )
 
+// expireTurns is in how many polls, roughly, every idle feed has its turn to drop frames that are too old.
+const expireTurns = 32
+
 var errHubClosed = errors.New("realtime: the server is closed")
 
 // hub owns the feeds of a node: it starts them with their first socket, polls the heads of all of them with one query, and
@@ -110,6 +113,9 @@ func (h *hub) hear(e domain.Event) {
 	}
 }
 
+// wants reports whether this node has a feed for an organization.
+func (h *hub) wants(organizationID int64) bool { return h.feed(organizationID) != nil }
+
 func (h *hub) feed(organizationID int64) *feed {
 	h.mu.RLock()
 	defer h.mu.RUnlock()
@@ -204,9 +210,10 @@ func (h *hub) pollOnce() {
 		}
 		return
 	}
+	turn := time.Now().Unix() % expireTurns
 	for id, head := range heads {
-		// Most feeds stand where the log stands: they need not be woken.
-		if f := feeds[id]; f != nil && (head != before[id] || time.Now().Unix()%32 == id%32) {
+		// Most feeds stand where the log stands: they are woken only now and then, to let go of old frames.
+		if f := feeds[id]; f != nil && (head != before[id] || id%expireTurns == turn) {
 			f.post(func(f *feed) { f.learn(head, before[id]) })
 		}
 	}

@@ -34,8 +34,9 @@ type relay struct {
 	broadcast string // prefix of the channels of broadcasts: "socket.io#/#"
 	request   string // the channel of requests: "socket.io-request#/#"
 
-	hear      func(domain.Event) // takes the committed events
-	connected func()             // told after every (re)connect: something may have been missed
+	wanted    func(organizationID int64) bool // whether hear has a use for an organization's events
+	hear      func(domain.Event)              // takes the committed events
+	connected func()                          // told after every (re)connect: something may have been missed
 	up        atomic.Bool
 
 	tasks sync.WaitGroup
@@ -45,11 +46,11 @@ type relay struct {
 	closed bool
 }
 
-func newRelay(o Options, hear func(domain.Event), connected func()) *relay {
+func newRelay(o Options, wanted func(int64) bool, hear func(domain.Event), connected func()) *relay {
 	r := &relay{
 		UniversalClient: o.Redis, logger: o.Logger, metrics: o.Metrics, limits: o.Limits,
 		broadcast: o.Prefix + "#/#", request: o.Prefix + "-request#/#",
-		hear: hear, connected: connected, lines: map[*line]struct{}{},
+		wanted: wanted, hear: hear, connected: connected, lines: map[*line]struct{}{},
 	}
 	r.local = redis.NewClient(&redis.Options{
 		Addr: "relay", Dialer: r.dial, Protocol: 2, DisableIdentity: true, MaxRetries: -1, PoolSize: 1,
@@ -178,15 +179,15 @@ func (r *relay) take(m *redis.Message) {
 }
 
 func (r *relay) takeRequest(payload string) error {
-	request, err := checkRequest(payload)
-	if err != nil {
+	request, err := checkRequest(payload, r.wanted)
+	switch {
+	case err != nil:
 		return err
-	}
-	if request.event != nil {
+	case request.event != nil:
 		r.hear(*request.event)
-		return nil
+	case request.canonical != "":
+		r.deliver("", r.request, request.canonical)
 	}
-	r.deliver("", r.request, request.canonical)
 	return nil
 }
 

@@ -81,7 +81,7 @@ func New(o Options) (*Server, error) {
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.adapterCtx, s.cancelAdapter = context.WithCancel(s.ctx)
 	s.hub = newHub(o.Log, o.Logger, o.Metrics, o.Limits)
-	s.relay = newRelay(o, s.hub.hear, s.hub.askHeads)
+	s.relay = newRelay(o, s.hub.wants, s.hub.hear, s.hub.askHeads)
 	s.io = socket.NewServer(nil, s.libraryOptions())
 	s.io.Use(s.admit)
 	if err := s.io.On("connection", s.connected); err != nil {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"strconv"
 
 	"github.com/vmihailenco/msgpack/v5"
 	"github.com/zishang520/socket.io/adapters/adapter/v3"
@@ -28,7 +29,7 @@ const (
 )
 
 // request is a checked message of the request channel: a committed event, or an order for the adapter in the form in which
-// it is passed on.
+// it is passed on, or neither: an event that nobody here wants.
 type request struct {
 	event     *domain.Event
 	canonical string
@@ -50,7 +51,10 @@ type orderTarget struct {
 // checkRequest reads a message of the request channel. Requests that ask for an answer (fetchSockets, allRooms, broadcasts
 // with acknowledgement) are refused: they are not used, their answers would carry handshakes with tokens over the wire, and the
 // adapter's broadcast acknowledgement is broken.
-func checkRequest(payload string) (request, error) {
+//
+// Of a committed event, only the organization is read if wanted says that nobody here needs the rest: a node hears the events of
+// all organizations and has sockets of some.
+func checkRequest(payload string, wanted func(organizationID int64) bool) (request, error) {
 	if len(payload) > largestMessage {
 		return request{}, errors.New("a request that is too large")
 	}
@@ -66,7 +70,7 @@ func checkRequest(payload string) (request, error) {
 	}
 	switch r.Type {
 	case redisadapter.SERVER_SIDE_EMIT:
-		e, err := parseSignal(r.Data)
+		e, err := parseSignal(r.Data, wanted)
 		return request{event: e}, err
 	case redisadapter.REMOTE_JOIN, redisadapter.REMOTE_LEAVE, redisadapter.REMOTE_DISCONNECT:
 		if r.Opts == nil {
@@ -79,10 +83,13 @@ func checkRequest(payload string) (request, error) {
 	}
 }
 
-// parseSignal reads the values of a committed event.
-func parseSignal(data []json.RawMessage) (*domain.Event, error) {
+// parseSignal reads the values of a committed event; nil means that nobody wants it.
+func parseSignal(data []json.RawMessage, wanted func(int64) bool) (*domain.Event, error) {
 	if len(data) != eventFields {
 		return nil, fmt.Errorf("a server-side emit of %d values", len(data))
+	}
+	if id, err := strconv.ParseInt(string(data[1]), 10, 64); err == nil && id > 0 && !wanted(id) {
+		return nil, nil //nolint:nilnil // documented
 	}
 	var (
 		name string

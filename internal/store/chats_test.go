@@ -158,7 +158,7 @@ func TestManyChatsMakeOneContact(t *testing.T) {
 			wg.Go(func() {
 				mine := slices.Clone(identities[i%2:])
 				if i%3 == 0 {
-					mine = identities
+					mine = slices.Clone(identities)
 				}
 				slices.Reverse(mine)
 				_, err := d.store.InOrg(testkit.Context(d.t), d.org, func(tx *store.Tx) error {

@@ -8,7 +8,7 @@ import (
 )
 
 func TestContactTerms(t *testing.T) {
-	assert.Equal(t, []string{"<8765432115194", "4915112345678", "ada", "garcia", "jose"}, contactTerms("José  García", "Ada", "4915112345678"))
+	assert.Equal(t, []string{"4915112345678", "<8765432115194", "ada", "garcia", "jose"}, contactTerms("José  García", "Ada", "4915112345678"))
 	assert.Empty(t, contactTerms(" – ", "", ""))
 	assert.Equal(t, []string{"иванов"}, contactTerms("ИВАНОВ", "", ""))
 	many := contactTerms(strings.Repeat("a b c d e f g h i j k l m n o p q r s t u v w x y z ", 3)+strings.Repeat("ж", 500), "", "123456789")

@@ -85,10 +85,15 @@ func (tx *Tx) LockMessage(id int64) (Own, error) {
 }
 
 // Requeue puts a message that failed, or whose fate is not known, back into
-// the outbox because an operator asked for it.
-func (tx *Tx) Requeue(id int64) error {
-	return tx.db.Exec(`UPDATE messages SET status = 'queued', error_code = '', error_message = '', external_id = NULL, retries = 0,
-		next_attempt_at = 0 WHERE id = ? AND organization_id = ?`, id, tx.organizationID).Error
+// the outbox because an operator asked for it. keepID keeps the provider's id,
+// for providers that recognise a message sent twice by it.
+func (tx *Tx) Requeue(id int64, keepID bool) error {
+	external := "NULL"
+	if keepID {
+		external = "external_id"
+	}
+	return tx.db.Exec("UPDATE messages SET status = 'queued', error_code = '', error_message = '', external_id = "+external+", retries = 0, "+
+		"next_attempt_at = 0 WHERE id = ? AND organization_id = ?", id, tx.organizationID).Error
 }
 
 // Cancel takes a message that has not left out of the outbox.

@@ -11,8 +11,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
-	_ "github.com/jackc/pgx/v5/stdlib" // the driver behind gorm.io/driver/postgres, opened here for its pool settings
+	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/ncruces/go-sqlite3"
 	_ "github.com/ncruces/go-sqlite3/driver"
 	"github.com/ncruces/go-sqlite3/gormlite"
@@ -90,11 +91,20 @@ func Open(ctx context.Context, databaseURL string, options Options) (*Store, err
 	return s, nil
 }
 
+const idleInTransaction = "idle_in_transaction_session_timeout"
+
 func openPostgres(databaseURL string, maxConnections int) (*sql.DB, error) {
-	db, err := sql.Open("pgx", databaseURL)
+	cfg, err := pgx.ParseConfig(databaseURL)
 	if err != nil {
 		return nil, fmt.Errorf("open the database: %w", err)
 	}
+	// A process that stands still or is cut off in mid-transaction must not
+	// keep its locks: above all that on a lease, which would hold up the
+	// take-over by another worker.
+	if _, set := cfg.RuntimeParams[idleInTransaction]; !set {
+		cfg.RuntimeParams[idleInTransaction] = "5s"
+	}
+	db := stdlib.OpenDB(*cfg)
 	if maxConnections == 0 {
 		maxConnections = 20
 	}

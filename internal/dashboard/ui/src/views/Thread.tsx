@@ -203,7 +203,8 @@ function useScroll(chat: Chat, messages: readonly Message[] | undefined, extra: 
   const toEnd = () => {
     const box = ref.current!;
     last.current.stick = true;
-    box.scrollTo({ top: box.scrollHeight, behavior: "smooth" });
+    const far = box.scrollHeight - box.scrollTop > 4 * box.clientHeight;
+    box.scrollTo({ top: box.scrollHeight, behavior: far ? "instant" : "smooth" });
   };
   const onScroll = () => {
     const box = ref.current!;
