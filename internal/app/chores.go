@@ -14,6 +14,9 @@ const (
 	// choreInterval is the pause between two rounds of housekeeping. Every API
 	// node does them; doing them twice harms nothing.
 	choreInterval = 10 * time.Minute
+	// orphanInterval is the pause between two looks for channels whose worker
+	// is gone.
+	orphanInterval = 5 * time.Second
 	// eventRetention is how long events can be replayed. Who was away for
 	// longer is told to refetch.
 	eventRetention = 7 * 24 * time.Hour
@@ -27,6 +30,7 @@ type chores struct {
 
 func (c *chores) start(ctx context.Context, core *core, accounts *account.Service) {
 	ctx, c.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	c.wg.Go(func() { c.watchOrphans(ctx, core) })
 	c.wg.Go(func() {
 		ticker := time.NewTicker(choreInterval)
 		defer ticker.Stop()
@@ -44,6 +48,23 @@ func (c *chores) start(ctx context.Context, core *core, accounts *account.Servic
 			}
 		}
 	})
+}
+
+// watchOrphans shows channels as dead that nobody runs. Workers get the time of
+// a take-over before.
+func (c *chores) watchOrphans(ctx context.Context, core *core) {
+	ticker := time.NewTicker(orphanInterval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		if err := core.inbox.ShowOrphans(ctx, core.cfg.LeaseTTL+orphanInterval); err != nil && ctx.Err() == nil {
+			core.logger.WarnContext(ctx, "channels without a worker could not be shown so; it will be tried again", slog.Any("error", err))
+		}
+	}
 }
 
 func (c *chores) stop() {

@@ -227,20 +227,12 @@ func messageReads(ctx context.Context, s *store.Store) ([]*read, error) {
 		if depth == 1 {
 			r.calls = append(r.calls, call(store.MessageFilter{ChatID: longChat}))
 		} else {
-			rows, err := s.SQL().QueryContext(ctx, "SELECT id FROM messages WHERE chat_id = $1 ORDER BY provider_time DESC, id DESC OFFSET $2 LIMIT $3",
-				longChat, (depth-1)*pageLength-1, neighbours)
+			ids, err := messageIDs(ctx, s.SQL(), (depth-1)*pageLength-1)
 			if err != nil {
-				return nil, fmt.Errorf("find messages: %w", err)
-			}
-			for rows.Next() {
-				var id int64
-				if err := rows.Scan(&id); err != nil {
-					return nil, errors.Join(err, rows.Close())
-				}
-				r.calls = append(r.calls, call(store.MessageFilter{ChatID: longChat, Before: id}))
-			}
-			if err := errors.Join(rows.Err(), rows.Close()); err != nil {
 				return nil, err
+			}
+			for _, id := range ids {
+				r.calls = append(r.calls, call(store.MessageFilter{ChatID: longChat, Before: id}))
 			}
 		}
 		if len(r.calls) > 0 {
@@ -256,6 +248,24 @@ func messageReads(ctx context.Context, s *store.Store) ([]*read, error) {
 		return call(store.MessageFilter{ChatID: 1 + rand.Int64N(last)})(ctx) //nolint:gosec // a sample
 	})
 	return append(reads, ordinary), nil
+}
+
+// messageIDs are those of the longest chat's messages behind the newest offset ones.
+func messageIDs(ctx context.Context, db *sql.DB, offset int) (ids []int64, err error) {
+	rows, err := db.QueryContext(ctx, "SELECT id FROM messages WHERE chat_id = $1 ORDER BY provider_time DESC, id DESC OFFSET $2 LIMIT $3",
+		longChat, offset, neighbours)
+	if err != nil {
+		return nil, fmt.Errorf("find messages: %w", err)
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	for rows.Next() {
+		var id int64
+		if err := rows.Scan(&id); err != nil {
+			return nil, fmt.Errorf("find messages: %w", err)
+		}
+		ids = append(ids, id)
+	}
+	return ids, rows.Err()
 }
 
 // sample times the reads, in an order in which no two of one kind follow each other but by chance.

@@ -101,11 +101,12 @@ func TestPgbenchPlaysTheScript(t *testing.T) {
 	if _, err := findProgram("pgbench"); err != nil {
 		t.Fatal(err)
 	}
+	const quoted = `{"content":"\"quoted\" \\ {braces}"}`
 	databaseURL := seeded(t)
 	ctx := testkit.Context(t)
 	result, err := pgbenchRun{
 		databaseURL: databaseURL, customers: someCustomers(), connections: 2, duration: time.Second,
-		probe: probe{MessageEvent: `{"content":"\"quoted\" \\ {braces}"}`, ChatEvent: `{}`},
+		probe: probe{MessageEvent: quoted, ChatEvent: `{}`},
 	}.run(ctx)
 	require.NoError(t, err)
 	assert.Positive(t, result.messages)
@@ -115,7 +116,7 @@ func TestPgbenchPlaysTheScript(t *testing.T) {
 	require.NoError(t, check(ctx, db, result.messages))
 	var data string
 	require.NoError(t, db.QueryRowContext(ctx, "SELECT data FROM events WHERE name = 'message:new' LIMIT 1").Scan(&data))
-	assert.Equal(t, `{"content":"\"quoted\" \\ {braces}"}`, data, "an event's data arrives as it was recorded")
+	assert.Equal(t, quoted, data, "an event's data arrives as it was recorded")
 }
 
 func TestAFailedPgbenchIsNoFigure(t *testing.T) {

@@ -87,7 +87,7 @@ func (w *wiretap) accept() {
 		})
 		w.wg.Go(func() {
 			defer func() { _ = server.Close() }()
-			if err := w.forward(server, client); err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, net.ErrClosed) {
+			if err := w.forward(server, client); !errors.Is(err, io.EOF) && !errors.Is(err, net.ErrClosed) {
 				w.mu.Lock()
 				w.failed = errors.Join(w.failed, err)
 				w.mu.Unlock()
@@ -99,38 +99,41 @@ func (w *wiretap) accept() {
 // maxFrame bounds a message of the client: larger ones are no part of what is tapped.
 const maxFrame = 64 << 20
 
-// forward passes on what a client sends, message by message.
+// forward passes on what a client sends, message by message, until the connection ends.
 func (w *wiretap) forward(server io.Writer, client io.Reader) error {
 	names := map[string]string{} // prepared statements of this connection
-	for kind := byte(0); ; {
-		// The first message has no kind.
-		head := make([]byte, 4, 5)
-		if kind != 0 {
-			head = head[:5]
-		}
-		if _, err := io.ReadFull(client, head); err != nil {
-			return err
-		}
-		if kind != 0 {
-			kind = head[0]
-		}
-		length := binary.BigEndian.Uint32(head[len(head)-4:])
-		if length < 4 || length > maxFrame {
-			return fmt.Errorf("wiretap: a message of %d bytes", length)
-		}
-		body := make([]byte, length-4)
-		if _, err := io.ReadFull(client, body); err != nil {
-			return err
-		}
-		if kind == 0 {
-			kind = 'p'
-		} else {
-			w.see(kind, body, names)
-		}
-		if _, err := server.Write(append(head, body...)); err != nil {
-			return err
-		}
+	if _, err := pass(server, client, nil); err != nil { // the first message has no kind
+		return err
 	}
+	for {
+		kind := make([]byte, 1)
+		if _, err := io.ReadFull(client, kind); err != nil {
+			return err
+		}
+		body, err := pass(server, client, kind)
+		if err != nil {
+			return err
+		}
+		w.see(kind[0], body, names)
+	}
+}
+
+// pass passes on one message, whose kind was read already.
+func pass(server io.Writer, client io.Reader, kind []byte) (body []byte, err error) {
+	length := make([]byte, 4)
+	if _, err := io.ReadFull(client, length); err != nil {
+		return nil, err
+	}
+	n := binary.BigEndian.Uint32(length)
+	if n < 4 || n > maxFrame {
+		return nil, fmt.Errorf("wiretap: a message of %d bytes", n)
+	}
+	body = make([]byte, n-4)
+	if _, err := io.ReadFull(client, body); err != nil {
+		return nil, err
+	}
+	_, err = server.Write(slices.Concat(kind, length, body))
+	return body, err
 }
 
 // see notes one message. Query and Sync are the two after which the client waits.
