@@ -22,7 +22,8 @@ const (
 	eventRetention = 7 * 24 * time.Hour
 )
 
-// chores is the housekeeping of an API node: old events and ended sessions.
+// chores is the housekeeping of an API node: old events, ended sessions, files
+// of deleted chats, and channels that nobody runs.
 type chores struct {
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
@@ -39,6 +40,12 @@ func (c *chores) start(ctx context.Context, core *core, accounts *account.Servic
 			case <-ctx.Done():
 				return
 			case <-ticker.C:
+			}
+			if _, err := core.inbox.SweepMedia(ctx, core.blobs); err != nil && ctx.Err() == nil {
+				core.logger.WarnContext(ctx, "files of deleted chats were not removed; it will be tried again", slog.Any("error", err))
+			}
+			if err := core.inbox.Forget(ctx); err != nil && ctx.Err() == nil {
+				core.logger.WarnContext(ctx, "old updates were not forgotten; it will be tried again", slog.Any("error", err))
 			}
 			if err := core.prune(ctx); err != nil && ctx.Err() == nil {
 				core.logger.WarnContext(ctx, "old events were not removed; it will be tried again", slog.Any("error", err))

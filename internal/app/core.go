@@ -88,7 +88,7 @@ func newCore(ctx context.Context, cfg config.Config, logger *slog.Logger) (c *co
 				c.metrics.IngestLatency.WithLabelValues(string(kind)).Observe(delay.Seconds())
 			},
 			Duplicate: func(domain.ChannelKind) { c.metrics.Webhooks.WithLabelValues("duplicate").Inc() },
-			Rejected:  func(domain.ChannelKind) { c.metrics.Webhooks.WithLabelValues("rejected").Inc() },
+			Rejected:  func() { c.metrics.Webhooks.WithLabelValues("rejected").Inc() },
 		},
 	})
 	return c, nil

@@ -116,7 +116,7 @@ func TestPgbenchPlaysTheScript(t *testing.T) {
 	require.NoError(t, check(ctx, db, result.messages))
 	var data string
 	require.NoError(t, db.QueryRowContext(ctx, "SELECT data FROM events WHERE name = 'message:new' LIMIT 1").Scan(&data))
-	assert.Equal(t, quoted, data, "an event's data arrives as it was recorded")
+	assert.Equal(t, quoted, data, "an event's data arrives as it was recorded") //nolint:testifylint // byte for byte
 }
 
 func TestAFailedPgbenchIsNoFigure(t *testing.T) {

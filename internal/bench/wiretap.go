@@ -101,7 +101,7 @@ const maxFrame = 64 << 20
 
 // forward passes on what a client sends, message by message, until the connection ends.
 func (w *wiretap) forward(server io.Writer, client io.Reader) error {
-	names := map[string]string{} // prepared statements of this connection
+	names := map[string]string{}                         // prepared statements of this connection
 	if _, err := pass(server, client, nil); err != nil { // the first message has no kind
 		return err
 	}

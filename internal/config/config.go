@@ -97,7 +97,7 @@ type Config struct {
 	LogLevel  string // debug, info, warn or error
 	LogFormat string // auto, json or text
 
-	Demo bool // standalone: seed an organization and start the simulators
+	Demo bool // standalone: start the simulators, and create an organization with a channel on them
 }
 
 // Defaults returns the settings of a process for which nothing was set.

@@ -73,7 +73,7 @@ var generalSettings = []setting{
 	},
 	{
 		env: "DEMO", in: Standalone, group: "General",
-		usage: "Seed an organization with conversations, start the simulators and print a link that signs you in.",
+		usage: "Start the simulators, create an organization with a channel on them and print a link that signs you in.",
 		want:  "true or false",
 		field: func(c *Config) any { return &c.Demo },
 	},

@@ -50,6 +50,10 @@ func (s *Server) channelRoutes() {
 		method: http.MethodGet, path: "/api/channels/{id}/qr", id: "getChannelQR", tag: tagChannels, summary: "Link a channel by QR code",
 		description: linking, errors: conflict,
 	}, s.linkChannel)
+	admin(s, route{
+		method: http.MethodGet, path: "/api/channels/{id}/qr.png", id: "getChannelQRImage", tag: tagChannels, summary: "Link a channel by QR code, as a picture",
+		description: linking, errors: conflict,
+	}, s.linkChannel)
 }
 
 func (s *Server) listChannels(ctx context.Context, who domain.Principal, in *PageQuery) (*answer[Page[domain.Channel]], error) {

@@ -41,10 +41,7 @@ type LoggedEvent struct {
 }
 
 // rawJSON is JSON that is sent as it is stored.
-type rawJSON json.RawMessage
-
-// MarshalJSON returns the JSON itself.
-func (r rawJSON) MarshalJSON() ([]byte, error) { return r, nil }
+type rawJSON struct{ json.RawMessage }
 
 // Schema says that it is an object.
 func (rawJSON) Schema(huma.Registry) *huma.Schema {
@@ -55,7 +52,7 @@ func (s *Server) listEvents(ctx context.Context, who domain.Principal, in *listE
 	page, err := s.options.Inbox.Events(ctx, who, in.After, in.Limit)
 	log := EventLog{Events: make([]LoggedEvent, len(page.Events)), Head: page.Head, Epoch: page.Epoch, Resync: page.Resync}
 	for i, e := range page.Events {
-		log.Events[i] = LoggedEvent{Seq: e.Seq, Event: e.Name, Data: rawJSON(e.Data), At: e.At}
+		log.Events[i] = LoggedEvent{Seq: e.Seq, Event: e.Name, Data: rawJSON{e.Data}, At: e.At}
 	}
 	return answerOf(log, err)
 }

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"unicode"
+	"unicode/utf16"
 	"unicode/utf8"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -164,7 +165,8 @@ func sentence(message string) string {
 	return string(unicode.ToUpper(first)) + message[size:] + "."
 }
 
-// decodeJSON is json.Unmarshal with errors that name the field, and without the one character that PostgreSQL cannot store.
+// decodeJSON is json.Unmarshal with errors that name the field, without the one character that PostgreSQL cannot store,
+// and without its habit of putting U+FFFD in the place of what is no text: nobody's message is stored other than it was sent.
 func decodeJSON(data []byte, into any) error {
 	err := json.Unmarshal(data, into)
 	var mistyped *json.UnmarshalTypeError
@@ -173,6 +175,9 @@ func decodeJSON(data []byte, into any) error {
 	}
 	if err != nil {
 		return err
+	}
+	if at, broken := findBrokenText(data); broken {
+		return errors.New(fieldMark + fieldMark + fmt.Sprintf("must be text in UTF-8, with whole surrogate pairs; byte %d is neither", at))
 	}
 	if tree, ok := into.(*any); ok {
 		if path, found := findNUL(*tree, ""); found {
@@ -196,6 +201,50 @@ func wanted(t reflect.Type) string {
 	default:
 		return "has the wrong type"
 	}
+}
+
+// findBrokenText returns the offset of the first byte that is not UTF-8, or else of the first escape that is half of a
+// surrogate pair, in valid JSON.
+func findBrokenText(data []byte) (int, bool) {
+	if !utf8.Valid(data) {
+		for i := 0; i < len(data); {
+			r, size := utf8.DecodeRune(data[i:])
+			if r == utf8.RuneError && size == 1 {
+				return i, true
+			}
+			i += size
+		}
+	}
+	for i := 0; i < len(data); i++ {
+		if data[i] != '\\' {
+			continue
+		}
+		first := escapedUnit(data[i:])
+		if !utf16.IsSurrogate(first) {
+			i++ // what is escaped may be a backslash itself
+			continue
+		}
+		if utf16.DecodeRune(first, escapedUnit(data[i+escapeLength:])) == utf8.RuneError {
+			return i, true
+		}
+		i += 2*escapeLength - 1
+	}
+	return 0, false
+}
+
+// escapeLength is that of \uXXXX.
+const escapeLength = 6
+
+// escapedUnit is the UTF-16 unit that data begins with as \uXXXX, or -1.
+func escapedUnit(data []byte) rune {
+	if len(data) < escapeLength || data[0] != '\\' || data[1] != 'u' {
+		return -1
+	}
+	unit, err := strconv.ParseUint(string(data[2:escapeLength]), 16, 16)
+	if err != nil {
+		return -1
+	}
+	return rune(unit)
 }
 
 // findNUL returns the path of a string with U+0000 in a decoded JSON value.

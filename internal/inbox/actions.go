@@ -2,8 +2,9 @@ package inbox
 
 import (
 	"context"
-	"strings"
 	"unicode/utf8"
+
+	"github.com/rivo/uniseg"
 
 	"switchboard/internal/channel"
 	"switchboard/internal/domain"
@@ -63,7 +64,7 @@ func (s *Service) Retry(ctx context.Context, p domain.Principal, messageID int64
 // React puts the organization's reaction on a message; an empty emoji takes it
 // away.
 func (s *Service) React(ctx context.Context, p domain.Principal, messageID int64, emoji string) (domain.Message, error) {
-	if len(emoji) > maxEmoji || !utf8.ValidString(emoji) || strings.ContainsAny(emoji, " \t\r\n\x00") {
+	if emoji != "" && !isEmoji(emoji) {
 		return domain.Message{}, domain.Invalid("emoji", "One emoji is wanted, or nothing to take the reaction away.")
 	}
 	return s.act(ctx, p, messageID, func(tx *store.Tx, own store.Own) error {
@@ -88,6 +89,49 @@ func (s *Service) React(ctx context.Context, p domain.Principal, messageID int64
 		}
 		return tx.EnqueueCommand(command(own, domain.CommandReaction, emoji))
 	})
+}
+
+// isEmoji reports whether text is one emoji as a keyboard sends it: one grapheme
+// cluster that starts as an emoji and holds nothing else.
+func isEmoji(text string) bool {
+	if len(text) > maxEmoji || !utf8.ValidString(text) || uniseg.GraphemeClusterCount(text) != 1 {
+		return false
+	}
+	runes := []rune(text)
+	switch first := runes[0]; {
+	case isRegional(first): // a flag is two of them
+		return len(runes) == 2 && isRegional(runes[1])
+	case first >= '0' && first <= '9' || first == '#' || first == '*':
+		return text[1:] == string(keycap) || text[1:] == string(emojiStyle)+string(keycap)
+	case !isPictograph(first):
+		return false
+	}
+	for _, r := range runes[1:] {
+		if !isPictograph(r) && !isEmojiModifier(r) {
+			return false
+		}
+	}
+	return runes[len(runes)-1] != joiner
+}
+
+const (
+	joiner     = '\u200D' // makes one emoji of several, such as a family
+	keycap     = '\u20E3'
+	textStyle  = '\uFE0E'
+	emojiStyle = '\uFE0F'
+)
+
+func isRegional(r rune) bool { return r >= 0x1F1E6 && r <= 0x1F1FF }
+
+// isPictograph reports whether r has Unicode's property Extended_Pictographic. That is what its rule GB11 asks for on
+// both sides of a joiner, so the segmentation itself knows, for the Unicode version it was made for.
+func isPictograph(r rune) bool {
+	return uniseg.GraphemeClusterCount(string(r)+string(joiner)+"❤") == 1
+}
+
+// isEmojiModifier reports whether r changes the emoji before it: its style, the skin's tone, or the region of a flag.
+func isEmojiModifier(r rune) bool {
+	return r == joiner || r == textStyle || r == emojiStyle || r >= 0x1F3FB && r <= 0x1F3FF || r >= 0xE0020 && r <= 0xE007F
 }
 
 // Edit replaces the text of one of the organization's own messages.

@@ -32,8 +32,8 @@ type Measures struct {
 	Ingested func(kind domain.ChannelKind, delay time.Duration)
 	// Duplicate counts redelivered messages that made no second row.
 	Duplicate func(kind domain.ChannelKind)
-	// Rejected counts parts of webhooks that were set aside.
-	Rejected func(kind domain.ChannelKind)
+	// Rejected counts inbound items that were set aside.
+	Rejected func()
 }
 
 // Options are what a Service is made from. All but Measures are required.

@@ -74,7 +74,8 @@ const (
 
 // ClaimSends marks messages of a channel as being sent and returns them: the
 // oldest unsent one of each chat, but of the busy ones. Nothing may leave that
-// was not claimed, since a claim is what a crash is recognised by.
+// was not claimed, since a claim is what a crash is recognised by. After an
+// error the claim may be committed all the same: see ReleaseClaims.
 func (s *Service) ClaimSends(ctx context.Context, organizationID int64, lease store.Lease, claim store.SendClaim) ([]domain.Outbound, error) {
 	claim.ChannelID, claim.Term = lease.ChannelID, lease.Term
 	var claimed []domain.Outbound
@@ -210,9 +211,11 @@ func unknownOutcome() *domain.SendError {
 // run when nothing of the channel is being sent. What may have left becomes
 // unknown, and is not sent again unless an operator says so; only where the
 // provider recognises a repeated send (resend) it goes back into the outbox.
-func (s *Service) RecoverSends(ctx context.Context, organizationID int64, lease store.Lease, resend bool) (recovered int, err error) {
+// Messages in known are left alone: the caller has their outcome, and settles
+// them.
+func (s *Service) RecoverSends(ctx context.Context, organizationID int64, lease store.Lease, resend bool, known []int64) (recovered int, err error) {
 	err = s.write(ctx, organizationID, func(tx *store.Tx) error {
-		unsettled, err := tx.UnsettledSends(lease.ChannelID)
+		unsettled, err := tx.UnsettledSends(lease.ChannelID, known)
 		if err != nil {
 			return err
 		}
@@ -235,6 +238,32 @@ func (s *Service) RecoverSends(ctx context.Context, organizationID int64, lease 
 		return 0, fmt.Errorf("recover the sends of channel %d: %w", lease.ChannelID, err)
 	}
 	return recovered, nil
+}
+
+// ReleaseClaims takes back the claims whose answer was lost: the messages that
+// were claimed under this very lease and are not in held go back into the
+// outbox, without counting as a try. held must name every message under this
+// lease that was, or may yet be, handed to the provider and is not settled, or
+// a message leaves twice; and no claim may be made meanwhile. released is the
+// number of messages.
+func (s *Service) ReleaseClaims(ctx context.Context, organizationID int64, lease store.Lease, held []int64) (released int, err error) {
+	err = s.write(ctx, organizationID, func(tx *store.Tx) error {
+		lost, err := tx.UnsettledClaims(lease.ChannelID, lease.Term, held)
+		if err != nil {
+			return err
+		}
+		released = len(lost)
+		for _, state := range lost {
+			if err := requeue(tx, state, tx.Now(), false, nil); err != nil {
+				return err
+			}
+		}
+		return nil
+	}, store.HoldingAlone(lease))
+	if err != nil {
+		return 0, fmt.Errorf("release claims of channel %d: %w", lease.ChannelID, err)
+	}
+	return released, nil
 }
 
 // CommandOutcome says what became of a command.

@@ -3,6 +3,7 @@ package inbox
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"log/slog"
 	"time"
 
@@ -34,32 +35,44 @@ type channelItem struct {
 	inbound   domain.Inbound
 	// raw is the provider's form, kept when the item must be set aside.
 	raw []byte
+	// last: it was tried often enough. Whatever is wrong with it, it must not
+	// stand in the way for ever.
+	last bool
 }
 
 // receive stores items of one organization together with what finish adds. If
-// the data of an item is at fault, the items are stored one by one, and what
-// fails again is set aside.
+// that fails although the database works, the items are stored one by one: what
+// is at fault by its data is set aside, and what fails for a reason that is not
+// known is left for another time, without finish.
 func (s *Service) receive(ctx context.Context, organizationID int64, items []channelItem, finish func(*store.Tx) error, guards ...store.Guard) error {
 	err := s.receiveTogether(ctx, organizationID, items, finish, guards...)
-	if err == nil || !store.IsPermanent(err) {
+	if err == nil || passing(ctx, err) {
 		return err
 	}
+	var left error
 	for _, item := range items {
 		err := s.receiveTogether(ctx, organizationID, []channelItem{item}, nil, guards...)
 		switch {
 		case err == nil:
-		case store.IsPermanent(err):
+		case passing(ctx, err):
+			return err
+		case store.IsPermanent(err), item.last:
 			if err := s.setAside(ctx, organizationID, item, err); err != nil {
 				return err
 			}
 		default:
-			return err
+			left = errors.Join(left, err)
 		}
 	}
-	if finish == nil {
-		return nil
+	if finish == nil || left != nil {
+		return left
 	}
 	return s.write(ctx, organizationID, finish, guards...)
+}
+
+// passing reports whether a failure has nothing to do with the items.
+func passing(ctx context.Context, err error) bool {
+	return ctx.Err() != nil || store.IsUnavailable(err) || errors.Is(err, store.ErrLeaseLost)
 }
 
 func (s *Service) receiveTogether(ctx context.Context, organizationID int64, items []channelItem, finish func(*store.Tx) error, guards ...store.Guard) error {
@@ -92,13 +105,14 @@ func (s *Service) setAside(ctx context.Context, organizationID int64, item chann
 		}
 		raw = encoded
 	}
-	if err := s.store.Reject(ctx, organizationID, item.channelID, raw, cause.Error()); err != nil {
+	isNew, err := s.store.Reject(ctx, organizationID, item.channelID, raw, cause.Error())
+	if err != nil || !isNew {
 		return err
 	}
 	s.logger.ErrorContext(ctx, "inbound item set aside", slog.Int64("organization", organizationID),
 		slog.Int64("channel", item.channelID), slog.String("code", string(domain.CodeOf(cause))))
 	if s.measures.Rejected != nil {
-		s.measures.Rejected(domain.KindWABA)
+		s.measures.Rejected()
 	}
 	return nil
 }

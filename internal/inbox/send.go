@@ -104,7 +104,8 @@ func (s *Service) enqueue(tx *store.Tx, p domain.Principal, in SendInput, to sto
 		return message, false, err
 	}
 	chat, err := tx.Touch(store.Activity{
-		ChatID: to.ChatID, MessageID: id, Content: in.Content, Type: in.Type, FromMe: true, ProviderTime: tx.Now(),
+		ChatID: to.ChatID, MessageID: id, Content: in.Content, Type: in.Type, FromMe: true, KeepUnread: true,
+		ProviderTime: tx.Now(),
 	})
 	if err != nil {
 		return message, false, err

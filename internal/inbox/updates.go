@@ -108,24 +108,23 @@ func messageUpdated(tx *store.Tx, id int64) error {
 // applyEarly applies what came before its message: statuses that overtook the
 // answer to a send, reactions that overtook what they react to.
 func (s *Service) applyEarly(tx *store.Tx, channelID int64, externalID string) error {
-	updates, err := tx.TakeEarly(channelID, externalID)
-	if err != nil {
-		return err
-	}
-	for _, update := range updates {
+	return tx.EarlyUpdates(channelID, externalID, func(update domain.Inbound) error {
 		if err := s.apply(tx, channelID, update, &tally{}); err != nil {
 			return fmt.Errorf("apply an early update: %w", err)
 		}
-	}
-	return nil
+		return nil
+	})
 }
 
 // memory is how long updates are remembered: providers redeliver for 7 days.
 const memory = 8 * 24 * time.Hour
 
+// rejectMemory is how long what was set aside is kept for a person to look at.
+const rejectMemory = 30 * 24 * time.Hour
+
 // Reconcile applies updates that were stored at the same moment as the message
-// they speak of, so that neither saw the other, and forgets old ones. It is
-// called again and again by whoever runs the background work.
+// they speak of, so that neither saw the other. It is called again and again by
+// whoever runs the background work.
 func (s *Service) Reconcile(ctx context.Context) error {
 	ripe, err := s.store.RipeEarlyUpdates(ctx, 100)
 	if err != nil {
@@ -137,5 +136,12 @@ func (s *Service) Reconcile(ctx context.Context) error {
 			return s.applyEarly(tx, u.ChannelID, u.ExternalID)
 		}))
 	}
-	return errors.Join(failed, s.store.ForgetUpdates(ctx, s.store.Now().Add(-memory)))
+	return failed
+}
+
+// Forget removes the memory of updates, and what was set aside, when they are of
+// no more use. Once in a while is enough.
+func (s *Service) Forget(ctx context.Context) error {
+	now := s.store.Now()
+	return errors.Join(s.store.ForgetUpdates(ctx, now.Add(-memory)), s.store.ForgetRejects(ctx, now.Add(-rejectMemory)))
 }

@@ -25,6 +25,14 @@ type WebhookItem struct {
 type Webhook struct {
 	DeliveryID int64
 	Items      []WebhookItem
+	// LastTry: it was claimed often enough. Items that fail once more are set
+	// aside whatever the reason, unless the database is away.
+	LastTry bool
+}
+
+// NoteFailure remembers why webhooks could not be processed yet.
+func (s *Service) NoteFailure(ctx context.Context, deliveryIDs []int64, cause error) error {
+	return s.store.NoteDelivery(ctx, deliveryIDs, cause.Error())
 }
 
 // CommitWebhook commits a webhook's body. After that its sender may be told
@@ -91,7 +99,7 @@ func (s *Service) sort(ctx context.Context, webhooks []Webhook) (map[int64]*orga
 			if err != nil {
 				return nil, nil, err
 			}
-			ci := channelItem{channelID: item.ChannelID, inbound: item.Inbound, raw: item.Raw}
+			ci := channelItem{channelID: item.ChannelID, inbound: item.Inbound, raw: item.Raw, last: webhook.LastTry}
 			if item.Poison != nil {
 				if err := s.setAside(ctx, organizationID, ci, item.Poison); err != nil {
 					return nil, nil, err

@@ -31,7 +31,7 @@ func (tx *Tx) EnsureContact(identities []domain.Identity, name string) (contactI
 	ids = slices.Compact(ids)
 	ids = slices.DeleteFunc(ids, func(id domain.Identity) bool { return id.Value == "" })
 	if !slices.ContainsFunc(ids, provesPerson) {
-		return 0, false, errors.New("a contact needs an identity other than a user name")
+		return 0, false, domain.NewError(domain.CodeInvalid, "A contact needs an identity other than a user name.")
 	}
 	for range attempts {
 		contactID, created, err = tx.ensureContact(ids, name)

@@ -103,13 +103,49 @@ func (tx *Tx) LockSend(messageID int64) (SendState, error) {
 }
 
 // UnsettledSends are the messages of a channel whose send has begun and was
-// never settled, oldest first, locked until the commit.
-func (tx *Tx) UnsettledSends(channelID int64) ([]SendState, error) {
+// never settled, but for the excepted ones, oldest first, locked until the
+// commit.
+func (tx *Tx) UnsettledSends(channelID int64, except []int64) ([]SendState, error) {
+	return tx.unsettled("", map[string]any{"channel": channelID}, except)
+}
+
+// UnsettledClaims are those of UnsettledSends that were claimed under a term of
+// the channel's lease.
+func (tx *Tx) UnsettledClaims(channelID, term int64, except []int64) ([]SendState, error) {
+	return tx.unsettled(" AND sending_term = @term", map[string]any{"channel": channelID, "term": term}, except)
+}
+
+func (tx *Tx) unsettled(condition string, args map[string]any, except []int64) ([]SendState, error) {
+	args["org"] = tx.organizationID
+	if len(except) > 0 {
+		condition += " AND id NOT IN @except"
+		args["except"] = except
+	}
 	var rows []SendState
 	err := tx.db.Raw(`SELECT id, chat_id, channel_id, status, attempt, retries, COALESCE(external_id, '') AS external_id FROM messages
-		WHERE channel_id = ? AND status IN ('queued', 'sending') AND status = 'sending' AND organization_id = ? ORDER BY id`+tx.forUpdate(),
-		channelID, tx.organizationID).Scan(&rows).Error
-	return rows, err
+		WHERE channel_id = @channel AND status IN ('queued', 'sending') AND status = 'sending' AND organization_id = @org`+condition+
+		" ORDER BY id"+tx.forUpdate(), args).Scan(&rows).Error
+	if err != nil {
+		return nil, fmt.Errorf("read unsettled sends: %w", err)
+	}
+	return rows, nil
+}
+
+// HoldingAlone is Holding that first waits for the end of every other
+// transaction under the lease, and keeps new ones waiting until the commit. A
+// COMMIT whose answer was lost may still be under way in the database: the
+// transaction holds its share of the lease's row until it is over, so what
+// this guard lets through sees what became of it.
+func HoldingAlone(lease Lease) Guard {
+	return func(tx *Tx) error {
+		if tx.store.Postgres() { // SQLite has one writer at a time
+			err := tx.db.Exec("SELECT 1 FROM leases WHERE channel_id = ? FOR NO KEY UPDATE", lease.ChannelID).Error
+			if err != nil {
+				return fmt.Errorf("lock the lease of channel %d: %w", lease.ChannelID, err)
+			}
+		}
+		return Holding(lease)(tx)
+	}
 }
 
 // SetSendStatus writes what became of a send. The error is kept for failed and

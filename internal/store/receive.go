@@ -151,6 +151,10 @@ type Activity struct {
 	Type              domain.MessageType
 	FromMe            bool
 	ProviderTime      domain.Time
+	// KeepUnread leaves the unread count of a chat that an operator answers:
+	// reading is told of by MarkRead. (A message from the organization's own
+	// phone shows that the chat was read there.)
+	KeepUnread bool
 	// Silent activity raises no unread count, reopens nothing and moves no
 	// window: imports and system messages.
 	Silent bool
@@ -166,9 +170,11 @@ const lastContent = 200
 func (tx *Tx) Touch(a Activity) (domain.Chat, error) {
 	unread, status, inbound := "c.unread_count", "c.status", "c.last_inbound_at"
 	if !a.Silent {
-		if a.FromMe {
+		switch {
+		case a.FromMe && a.KeepUnread:
+		case a.FromMe:
 			unread = "0"
-		} else {
+		default:
 			unread = "c.unread_count + 1"
 			status = "CASE WHEN c.status = 'resolved' THEN 'open' ELSE c.status END"
 			inbound = "CASE WHEN c.last_inbound_at < @at THEN @at ELSE c.last_inbound_at END"

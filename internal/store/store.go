@@ -198,7 +198,8 @@ func IsPermanent(err error) bool {
 	var pg *pgconn.PgError
 	if errors.As(err, &pg) {
 		class := pg.Code[:2]
-		return class == "22" || class == "23" || class == "42"
+		// Data, integrity, statement, program limits.
+		return class == "22" || class == "23" || class == "42" || class == "54"
 	}
 	var lite *sqlite3.Error
 	if errors.As(err, &lite) {

@@ -72,29 +72,39 @@ func (tx *Tx) KeepEarly(channelID int64, externalID string, in domain.Inbound) e
 		channelID, externalID, string(payload), tx.now).Error
 }
 
-// TakeEarly removes and returns what came before a message, oldest first.
-func (tx *Tx) TakeEarly(channelID int64, externalID string) ([]domain.Inbound, error) {
+// EarlyUpdates removes what waits for a message and hands it to apply, oldest
+// first. What apply keeps waiting (KeepEarly) stays as old as it is.
+func (tx *Tx) EarlyUpdates(channelID int64, externalID string, apply func(domain.Inbound) error) error {
 	var rows []struct {
-		ID      int64
-		Payload string
+		ID        int64
+		Payload   string
+		Tries     int
+		CreatedAt domain.Time
 	}
-	err := tx.db.Raw("SELECT id, payload FROM early_updates WHERE channel_id = ? AND external_id = ? ORDER BY id"+tx.forUpdate(),
+	err := tx.db.Raw("SELECT id, payload, tries, created_at FROM early_updates WHERE channel_id = ? AND external_id = ? ORDER BY id"+tx.forUpdate(),
 		channelID, externalID).Scan(&rows).Error
 	if err != nil {
-		return nil, err
+		return err
 	}
-	updates := make([]domain.Inbound, 0, len(rows))
 	for _, r := range rows {
-		var in domain.Inbound
-		if err := json.Unmarshal([]byte(r.Payload), &in); err != nil {
-			return nil, fmt.Errorf("early update %d: %w", r.ID, err)
+		var update domain.Inbound
+		if err := json.Unmarshal([]byte(r.Payload), &update); err != nil {
+			return fmt.Errorf("early update %d: %w", r.ID, err)
 		}
-		updates = append(updates, in)
 		if err := tx.db.Exec("DELETE FROM early_updates WHERE id = ?", r.ID).Error; err != nil {
-			return nil, err
+			return err
+		}
+		if err := apply(update); err != nil {
+			return err
+		}
+		// Kept again: by apply, as new, in this very transaction.
+		err := tx.db.Exec("UPDATE early_updates SET tries = ?, created_at = ? WHERE channel_id = ? AND external_id = ? AND payload = ? AND tries = 0",
+			r.Tries+1, r.CreatedAt, channelID, externalID, r.Payload).Error
+		if err != nil {
+			return err
 		}
 	}
-	return updates, nil
+	return nil
 }
 
 // FirstSeen reports whether an update with the provider's id is new, and

@@ -1,10 +1,12 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"gorm.io/gorm"
@@ -40,6 +42,15 @@ func (s *Store) InsertDelivery(ctx context.Context, d Delivery, claim time.Durat
 	return id, nil
 }
 
+type deliveryRow struct {
+	ID         int64
+	Kind       domain.ChannelKind
+	ChannelIDs string `gorm:"column:channel_ids"`
+	Body       []byte
+	ReceivedAt domain.Time
+	Attempts   int
+}
+
 // ClaimDeliveries takes up to limit webhooks that nobody works on, oldest
 // first, for the time of claim.
 func (s *Store) ClaimDeliveries(ctx context.Context, limit int, claim time.Duration) ([]Delivery, error) {
@@ -48,14 +59,7 @@ func (s *Store) ClaimDeliveries(ctx context.Context, limit int, claim time.Durat
 	if s.Postgres() {
 		candidates += " FOR UPDATE SKIP LOCKED"
 	}
-	var rows []struct {
-		ID         int64
-		Kind       domain.ChannelKind
-		ChannelIDs string `gorm:"column:channel_ids"`
-		Body       []byte
-		ReceivedAt domain.Time
-		Attempts   int
-	}
+	var rows []deliveryRow
 	err := s.db.WithContext(ctx).Raw(
 		"UPDATE webhook_deliveries SET claimed_until = ?, attempts = attempts + 1 WHERE id IN ("+candidates+") "+
 			"RETURNING id, kind, channel_ids, body, received_at, attempts",
@@ -63,6 +67,7 @@ func (s *Store) ClaimDeliveries(ctx context.Context, limit int, claim time.Durat
 	if err != nil {
 		return nil, fmt.Errorf("claim webhooks: %w", err)
 	}
+	slices.SortFunc(rows, func(a, b deliveryRow) int { return cmp.Compare(a.ID, b.ID) })
 	deliveries := make([]Delivery, 0, len(rows))
 	for _, r := range rows {
 		d := Delivery{ID: r.ID, Kind: r.Kind, Body: r.Body, ReceivedAt: r.ReceivedAt, Attempts: r.Attempts}
@@ -100,15 +105,26 @@ func dropDeliveries(db *gorm.DB, ids []int64) error {
 }
 
 // Reject sets a part of a webhook aside, with why it could not be processed.
-// The same part redelivered is kept once.
-func (s *Store) Reject(ctx context.Context, organizationID, channelID int64, item []byte, reason string) error {
+// The same part redelivered is kept once;
+// isNew tells whether this was the first time.
+func (s *Store) Reject(ctx context.Context, organizationID, channelID int64, item []byte, reason string) (isNew bool, err error) {
 	hash := sha256.Sum256(item)
-	err := s.db.WithContext(ctx).Exec(`INSERT INTO webhook_rejects (organization_id, channel_id, item, item_hash, error, created_at)
-		VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`, organizationID, channelID, item, hash[:], reason, s.Now()).Error
-	if err != nil {
-		return fmt.Errorf("set aside: %w", err)
+	result := s.db.WithContext(ctx).Exec(`INSERT INTO webhook_rejects (organization_id, channel_id, item, item_hash, error, created_at)
+		VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`, organizationID, channelID, item, hash[:], reason, s.Now())
+	if result.Error != nil {
+		return false, fmt.Errorf("set aside: %w", result.Error)
 	}
-	return nil
+	return result.RowsAffected == 1, nil
+}
+
+// NoteDelivery remembers why deliveries could not be processed yet.
+func (s *Store) NoteDelivery(ctx context.Context, ids []int64, reason string) error {
+	return s.db.WithContext(ctx).Exec("UPDATE webhook_deliveries SET last_error = ? WHERE id IN ?", reason, ids).Error
+}
+
+// ForgetRejects removes what was set aside before a time.
+func (s *Store) ForgetRejects(ctx context.Context, before domain.Time) error {
+	return s.db.WithContext(ctx).Exec("DELETE FROM webhook_rejects WHERE created_at < ?", before).Error
 }
 
 // Rejects counts what was set aside on a channel.
@@ -135,12 +151,17 @@ type EarlyUpdate struct {
 	ExternalID                string
 }
 
+// maxEarlyTries bounds how often a waiting update is tried beside the arrival of
+// its message: one that a message of another chat shares the id with never fits.
+const maxEarlyTries = 3
+
 // RipeEarlyUpdates lists waiting updates whose message is here: the two were
 // stored at the same moment and did not see each other.
 func (s *Store) RipeEarlyUpdates(ctx context.Context, limit int) ([]EarlyUpdate, error) {
 	var rows []EarlyUpdate
 	err := s.db.WithContext(ctx).Raw(`SELECT DISTINCT u.channel_id, m.organization_id, u.external_id
-		FROM early_updates u JOIN messages m ON m.channel_id = u.channel_id AND m.external_id = u.external_id LIMIT ?`, limit).Scan(&rows).Error
+		FROM early_updates u JOIN messages m ON m.channel_id = u.channel_id AND m.external_id = u.external_id
+		WHERE u.tries < ? LIMIT ?`, maxEarlyTries, limit).Scan(&rows).Error
 	return rows, err
 }
 

@@ -3,20 +3,25 @@ package telemetry
 import (
 	"context"
 	"encoding/json"
+	"errors"
+	"log/slog"
+	"net"
 	"net/http"
 	"sync"
+	"syscall"
 	"time"
 )
 
-// Check says whether a part works. It must return soon after its context ends. Its error is shown to whoever asks
-// /readyz, secrets cut out.
+// Check says whether a part works. It must return soon after its context ends. Its error is for the log alone: whoever
+// asks /readyz, which is anybody, sees only what kind of failure it is.
 type Check func(ctx context.Context) error
 
 // Health answers whether the process is alive and whether it can serve.
 type Health struct {
-	mu       sync.Mutex // guards checks and draining
+	mu       sync.Mutex // guards what follows
 	checks   map[string]*part
 	draining bool
+	logger   *slog.Logger
 }
 
 type part struct {
@@ -24,13 +29,24 @@ type part struct {
 	timeout  time.Duration
 	optional bool
 
-	mu      sync.Mutex    // guards running and last
+	mu      sync.Mutex    // guards what follows
 	running chan struct{} // closed when the run under way ends; nil if there is none
 	last    error
+	logged  string // what the log was told last; empty: that it is up
 }
 
-// NewHealth returns a Health without checks: ready.
-func NewHealth() *Health { return &Health{checks: map[string]*part{}} }
+// NewHealth returns a Health without checks: ready. It logs nothing.
+func NewHealth() *Health {
+	return &Health{checks: map[string]*part{}, logger: slog.New(slog.DiscardHandler)}
+}
+
+// LogTo has the checks' errors written to logger: once when a part goes down or fails in another way, however often it
+// is asked, and once when it is up again.
+func (h *Health) LogTo(logger *slog.Logger) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.logger = logger
+}
 
 // Register adds a part without which the process cannot serve. A check that takes longer than timeout counts as down.
 func (h *Health) Register(name string, timeout time.Duration, check Check) {
@@ -58,8 +74,8 @@ func (h *Health) Drain() {
 
 // CheckResult is the state of one part.
 type CheckResult struct {
-	Status string `json:"status"` // up, down, or degraded for an optional part that is down
-	Error  string `json:"error,omitempty"`
+	Status string `json:"status"`          // up, down, or degraded for an optional part that is down
+	Error  string `json:"error,omitempty"` // connection refused, no answer in time or not available
 }
 
 // Report is the answer of Ready. Status is ok, unavailable or draining.
@@ -75,7 +91,7 @@ func (h *Health) Report(ctx context.Context) Report {
 	for name, p := range h.checks {
 		parts[name] = p
 	}
-	draining := h.draining
+	draining, logger := h.draining, h.logger
 	h.mu.Unlock()
 
 	var wg sync.WaitGroup
@@ -83,7 +99,7 @@ func (h *Health) Report(ctx context.Context) Report {
 	report := Report{Status: "ok", Checks: make(map[string]CheckResult, len(parts))}
 	for name, p := range parts {
 		wg.Go(func() {
-			result := p.result(ctx)
+			result := p.result(ctx, logger.With(slog.String("part", name)))
 			mu.Lock()
 			defer mu.Unlock()
 			report.Checks[name] = result
@@ -101,15 +117,49 @@ func (h *Health) Report(ctx context.Context) Report {
 	return report
 }
 
-func (p *part) result(ctx context.Context) CheckResult {
+func (p *part) result(ctx context.Context, logger *slog.Logger) CheckResult {
 	err := p.run(ctx)
+	word := publicWord(err)
+	if ctx.Err() == nil { // else it is the caller who did not wait, which says nothing of the part
+		p.log(logger, word, err)
+	}
 	switch {
 	case err == nil:
 		return CheckResult{Status: "up"}
 	case p.optional:
-		return CheckResult{Status: "degraded", Error: scrub(err.Error())}
+		return CheckResult{Status: "degraded", Error: word}
 	default:
-		return CheckResult{Status: "down", Error: scrub(err.Error())}
+		return CheckResult{Status: "down", Error: word}
+	}
+}
+
+// publicWord says of an error what everybody may know: no names, no addresses. It is empty for nil.
+func publicWord(err error) string {
+	var network net.Error
+	switch {
+	case err == nil:
+		return ""
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return "connection refused"
+	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &network) && network.Timeout():
+		return "no answer in time"
+	default:
+		return "not available"
+	}
+}
+
+// log tells the log what changed since it was told last.
+func (p *part) log(logger *slog.Logger, word string, err error) {
+	p.mu.Lock()
+	changed := p.logged != word
+	p.logged = word
+	p.mu.Unlock()
+	switch {
+	case !changed:
+	case err == nil:
+		logger.Info("a part that was down is up again")
+	default:
+		logger.Warn("a part is down", slog.Bool("optional", p.optional), slog.Any("error", err))
 	}
 }
 
@@ -151,6 +201,8 @@ func (p *part) run(ctx context.Context) error {
 type timeoutError time.Duration
 
 func (e timeoutError) Error() string { return "no answer within " + time.Duration(e).String() }
+
+func (timeoutError) Unwrap() error { return context.DeadlineExceeded }
 
 type panicError struct{}
 

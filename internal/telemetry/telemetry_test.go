@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -154,7 +155,7 @@ func TestHealth(t *testing.T) {
 		}
 		return nil
 	})
-	h.RegisterOptional("redis", time.Second, func(context.Context) error { return errors.New("connection refused") })
+	h.RegisterOptional("redis", time.Second, func(context.Context) error { return fmt.Errorf("dial 127.0.0.1:6379: %w", syscall.ECONNREFUSED) })
 	h.Register("panics", time.Second, func(context.Context) error {
 		if down.Load() {
 			panic(planted)
@@ -172,7 +173,8 @@ func TestHealth(t *testing.T) {
 	down.Store(true)
 	w = get(t, h.Ready())
 	require.Equal(t, http.StatusServiceUnavailable, w.Code)
-	require.Contains(t, w.Body.String(), `"database":{"status":"down","error":"dial postgres://app:[redacted]@db:5432/x: refused"}`)
+	require.Contains(t, w.Body.String(), `"database":{"status":"down","error":"not available"}`)
+	require.Contains(t, w.Body.String(), `"panics":{"status":"down","error":"not available"}`)
 	require.Contains(t, w.Body.String(), `"status":"unavailable"`)
 	require.NotContains(t, w.Body.String(), planted)
 	require.Equal(t, http.StatusOK, get(t, h.Live()).Code, "a dead database is no reason for a restart")
@@ -202,7 +204,7 @@ func TestHungCheck(t *testing.T) {
 		w := get(t, h.Ready())
 		require.Less(t, time.Since(start), 2*time.Second)
 		require.Equal(t, http.StatusServiceUnavailable, w.Code)
-		require.Contains(t, w.Body.String(), "no answer within 20ms")
+		require.Contains(t, w.Body.String(), "no answer in time")
 		require.Contains(t, w.Body.String(), `"fast":{"status":"up"}`)
 	}
 	require.EqualValues(t, 1, runs.Load())

@@ -14,6 +14,9 @@
 //   - 200 is answered only after the raw body's commit. What happens later (a
 //     crash, a database that goes away, a full queue) loses nothing: a raw
 //     body whose claim has run out is taken by the sweeper of any node.
+//   - The queues are bounded. When one is full its senders wait for their answer,
+//     which slows them down to what is processed; after queueWait a body is
+//     left to the sweeper, and answered.
 //   - A signature speaks only for the channels with whose app secret it was
 //     made. Items for other numbers in the same body are left out, though
 //     the body as a whole was accepted.

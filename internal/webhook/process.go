@@ -2,13 +2,13 @@ package webhook
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"sync"
 	"time"
 
 	"switchboard/internal/channel/waba"
 	"switchboard/internal/inbox"
+	"switchboard/internal/store"
 )
 
 const (
@@ -24,6 +24,9 @@ const (
 	batch = 32
 	// sweepLimit is the most deliveries that one sweep takes.
 	sweepLimit = 100
+	// lastAttempt is the claim at which items that fail for an unknown reason
+	// are set aside.
+	lastAttempt = 5
 	// retryPause is the first pause after a failure; it doubles.
 	retryPause = 100 * time.Millisecond
 )
@@ -33,6 +36,7 @@ type job struct {
 	id       int64
 	channels []int64
 	body     []byte
+	attempts int // claims by a sweeper
 }
 
 // running is the life of an Intake's goroutines.
@@ -119,25 +123,18 @@ func gather(first job, queue <-chan job) []job {
 	return jobs
 }
 
-// process stores the content of deliveries. It tries again for as long as
-// they are this node's.
+// process stores the content of deliveries. While the database is away it tries
+// again for as long as they are this node's; any other failure leaves them to
+// the sweeper, since those behind them must not wait.
 func (in *Intake) process(ctx context.Context, jobs []job) {
-	webhooks, err := in.read(ctx, jobs)
 	deadline := time.Now().Add(in.options.Claim)
 	for pause := retryPause; ; pause *= 2 {
-		if err == nil {
-			err = in.options.Inbox.ReceiveWebhooks(ctx, webhooks)
-		} else {
-			webhooks, err = in.read(ctx, jobs)
-			if err == nil {
-				continue
-			}
-		}
+		err := in.store(ctx, jobs)
 		if err == nil {
 			return
 		}
-		if errors.Is(err, context.Canceled) || time.Now().Add(pause).After(deadline) {
-			in.options.Logger.WarnContext(ctx, "webhooks are left to the sweeper", slog.Int("deliveries", len(jobs)), slog.Any("error", err))
+		if ctx.Err() != nil || !store.IsUnavailable(err) || time.Now().Add(pause).After(deadline) {
+			in.leave(ctx, jobs, err)
 			return
 		}
 		select {
@@ -148,11 +145,31 @@ func (in *Intake) process(ctx context.Context, jobs []job) {
 	}
 }
 
+func (in *Intake) store(ctx context.Context, jobs []job) error {
+	webhooks, err := in.read(ctx, jobs)
+	if err != nil {
+		return err
+	}
+	return in.options.Inbox.ReceiveWebhooks(ctx, webhooks)
+}
+
+// leave leaves deliveries to a sweeper: their claim runs out.
+func (in *Intake) leave(ctx context.Context, jobs []job, cause error) {
+	in.options.Logger.WarnContext(ctx, "webhooks are left to the sweeper", slog.Int("deliveries", len(jobs)), slog.Any("error", cause))
+	ids := make([]int64, len(jobs))
+	for i, j := range jobs {
+		ids[i] = j.id
+	}
+	if err := in.options.Inbox.NoteFailure(ctx, ids, cause); err != nil && ctx.Err() == nil {
+		in.options.Logger.DebugContext(ctx, "reason of a failure not kept", slog.Any("error", err))
+	}
+}
+
 // read turns deliveries into items, of the channels that signed them only.
 func (in *Intake) read(ctx context.Context, jobs []job) ([]inbox.Webhook, error) {
 	webhooks := make([]inbox.Webhook, 0, len(jobs))
 	for _, j := range jobs {
-		webhook := inbox.Webhook{DeliveryID: j.id}
+		webhook := inbox.Webhook{DeliveryID: j.id, LastTry: j.attempts >= lastAttempt}
 		delivery, err := waba.Parse(j.body)
 		if err != nil {
 			webhook.Items = []inbox.WebhookItem{{ChannelID: j.channels[0], Raw: j.body, Poison: err}}
@@ -243,12 +260,16 @@ func (in *Intake) sweepOnce(ctx context.Context) error {
 		}
 		jobs := make([]job, 0, len(left))
 		for _, d := range left {
-			jobs = append(jobs, job{id: d.ID, channels: d.ChannelIDs, body: d.Body})
+			jobs = append(jobs, job{id: d.ID, channels: d.ChannelIDs, body: d.Body, attempts: d.Attempts})
 		}
-		for len(jobs) > 0 {
-			n := min(batch, len(jobs))
-			in.process(ctx, jobs[:n])
-			jobs = jobs[n:]
+		for _, j := range jobs {
+			// By itself: what has failed before must not take others along.
+			if err := in.store(ctx, []job{j}); err != nil {
+				in.leave(ctx, []job{j}, err)
+				if ctx.Err() != nil || store.IsUnavailable(err) {
+					return err
+				}
+			}
 		}
 		if len(left) < sweepLimit {
 			break

@@ -229,6 +229,8 @@ func TestRepeatedInParallelAndPoisoned(t *testing.T) {
 			batch[i] = textMessage(fmt.Sprint("wamid.batch.", i), fmt.Sprint("batch ", i))
 		}
 		batch[23] = `{"from":"491700000001","id":"wamid.poison","timestamp":"yesterday","type":"text","text":{"body":"x"}}`
+		batch[24] = strings.Replace(textMessage("wamid.nobody", "x"), "491700000001", "abc", 1)
+		batch[25] = strings.Replace(textMessage("wamid.plus", "x"), "491700000001", "+491700000001", 1)
 		bodies := [][]byte{delivery(change("1001", batch...))}
 		for i := range 20 {
 			bodies = append(bodies, delivery(change("1001", textMessage(fmt.Sprint("wamid.single.", i), "single"))))
@@ -245,10 +247,31 @@ func TestRepeatedInParallelAndPoisoned(t *testing.T) {
 		}
 		wg.Wait()
 		g.waitProcessed()
-		require.Equal(t, 49+20, g.count("SELECT COUNT(*) FROM messages"))
-		require.Equal(t, 1, g.count("SELECT COUNT(*) FROM webhook_rejects"))
-		require.Equal(t, 49+20, g.count("SELECT COUNT(*) FROM events WHERE name = 'message:new'"), "one event each")
+		require.Equal(t, 48+20, g.count("SELECT COUNT(*) FROM messages"))
+		require.Equal(t, 2, g.count("SELECT COUNT(*) FROM webhook_rejects"))
+		require.Equal(t, 48+20, g.count("SELECT COUNT(*) FROM events WHERE name = 'message:new'"), "one event each")
 	})
+}
+
+// An item that fails again and again for a reason that nobody foresaw holds up
+// neither its batch nor the sweeper, and is set aside in the end.
+func TestItemThatFailsForAnUnknownReason(t *testing.T) {
+	g := newGate(t, testkit.SQLite(t))
+	// A trigger stands for the bug that nobody knows yet.
+	_, err := g.store.SQL().ExecContext(testkit.Context(t), `CREATE TRIGGER bug BEFORE INSERT ON messages WHEN NEW.content = 'boom'
+		BEGIN SELECT abs(-9223372036854775807 - 1); END`)
+	require.NoError(t, err)
+	body := delivery(change("1001", textMessage("wamid.1", "before"), textMessage("wamid.2", "boom"), textMessage("wamid.3", "behind")))
+	require.Equal(t, http.StatusOK, g.post(body, cloudapi.Sign("secret-1001", body)))
+	g.start()
+	testkit.Eventually(t, "the good ones", func() bool { return g.count("SELECT COUNT(*) FROM messages") == 2 })
+	testkit.Eventually(t, "the end of the delivery", func() bool {
+		_, err := g.store.SQL().ExecContext(testkit.Context(t), "UPDATE webhook_deliveries SET claimed_until = 0")
+		require.NoError(t, err)
+		return g.count("SELECT COUNT(*) FROM webhook_deliveries") == 0
+	})
+	require.Equal(t, 1, g.count("SELECT COUNT(*) FROM webhook_rejects"))
+	require.Equal(t, 2, g.count("SELECT COUNT(*) FROM messages"))
 }
 
 // What was answered 200 is stored, although the node dies before it gets to

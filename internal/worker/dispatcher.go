@@ -46,9 +46,13 @@ type dispatcher struct {
 	dirty [lanes]bool
 
 	running  [lanes]int
+	sending  map[int64]struct{} // messages with a send under way
 	busy     map[int64]struct{} // chats with a send or a command under way
 	fetching map[int64]struct{} // media
 	paused   time.Time          // the provider wants nothing of the channel until then
+
+	again    <-chan time.Time // when mend is due; nil: nothing to mend
+	mendWait *backoff
 }
 
 // lane is a kind of work.
@@ -64,16 +68,19 @@ const (
 // task is a piece of work that is under way, and afterwards what it leaves to
 // the loop.
 type task struct {
-	lane  lane
-	id    int64
-	chat  int64         // 0 for downloads, which nothing waits for
-	pause time.Duration // the provider asks this of the whole channel
+	lane      lane
+	id        int64
+	chat      int64             // 0 for downloads, which nothing waits for
+	pause     time.Duration     // the provider asks this of the whole channel
+	unsettled *inbox.SendResult // of a send, when the database refuses to take it
 }
 
 func newDispatcher(s *supervisor, session channel.Session, h *host, loaded inbox.OpenChannel) *dispatcher {
 	d := &dispatcher{
 		s: s, session: session, host: h, org: loaded.OrganizationID, kind: loaded.Channel.Kind, lease: s.holding.lease,
-		signal: make(chan struct{}, 1), quitting: make(chan struct{}), busy: map[int64]struct{}{}, fetching: map[int64]struct{}{},
+		signal: make(chan struct{}, 1), quitting: make(chan struct{}),
+		sending: map[int64]struct{}{}, busy: map[int64]struct{}{}, fetching: map[int64]struct{}{},
+		mendWait: newBackoff(100*time.Millisecond, 5*time.Second),
 	}
 	d.finished = make(chan task, s.w.o.Parallel+parallelCommands+parallelMedia)
 	d.resend, _ = session.(channel.Resender)
@@ -82,11 +89,7 @@ func newDispatcher(s *supervisor, session channel.Session, h *host, loaded inbox
 
 // kick makes the loop look for work of the given kinds.
 func (d *dispatcher) kick(send, command, media bool) {
-	d.mu.Lock()
-	d.dirty[sends] = d.dirty[sends] || send
-	d.dirty[commands] = d.dirty[commands] || command
-	d.dirty[downloads] = d.dirty[downloads] || media
-	d.mu.Unlock()
+	d.mark(send, command, media)
 	select {
 	case d.signal <- struct{}{}:
 	default:
@@ -108,32 +111,47 @@ func (d *dispatcher) run(ctx context.Context) {
 	if !d.recover(ctx) {
 		return
 	}
+	defer d.leave() //nolint:contextcheck // it outlives the session
+	if !d.s.residue.empty() {
+		d.mendLater()
+	}
 	d.kick(true, true, true)
 	for {
 		select {
+		case <-d.again:
+			d.mend() //nolint:contextcheck // it outlives the session
+			d.pull(ctx)
 		case <-d.signal:
 			d.pull(ctx)
 		case t := <-d.finished:
 			d.retire(t)
 			d.pull(ctx)
 		case <-d.quitting:
-			d.wait()
 			return
 		case <-ctx.Done():
-			d.wait()
 			return
 		}
 	}
 }
 
+// leave waits for what is under way, and mends once more what can be mended.
+func (d *dispatcher) leave() {
+	d.wait()
+	d.mend()
+}
+
 // recover settles what an earlier session left in "sending", before anything
-// is sent. It is tried until it succeeds or the session ends.
+// is sent: first what is known of the sessions under this lease, then the rest
+// as the remains of a crash. It is tried until it succeeds or the session ends.
 func (d *dispatcher) recover(ctx context.Context) bool {
 	wait := newBackoff(100*time.Millisecond, 2*time.Second)
 	for {
-		call, cancel := context.WithTimeout(ctx, claimTimeout)
-		n, err := d.s.w.o.Inbox.RecoverSends(call, d.org, d.lease, d.resend != nil)
-		cancel()
+		n, err := 0, d.releaseClaims() //nolint:contextcheck // it outlives the session
+		if err == nil {
+			call, cancel := context.WithTimeout(ctx, claimTimeout)
+			n, err = d.s.w.o.Inbox.RecoverSends(call, d.org, d.lease, d.resend != nil, d.held())
+			cancel()
+		}
 		if err == nil {
 			if n > 0 {
 				d.s.logger.WarnContext(ctx, "sends of an earlier session were settled", slog.Int("messages", n), slog.Bool("repeated", d.resend != nil))
@@ -163,25 +181,35 @@ func (d *dispatcher) wait() {
 
 func (d *dispatcher) retire(t task) {
 	d.running[t.lane]--
+	if t.lane == sends {
+		delete(d.sending, t.id)
+	}
+	if t.unsettled != nil {
+		d.s.residue.unsettled[t.id] = *t.unsettled
+		d.mendLater()
+	}
 	if t.chat != 0 {
 		delete(d.busy, t.chat)
 	}
 	if t.lane == downloads {
 		delete(d.fetching, t.id)
 	}
-	if t.pause > 0 {
-		d.paused = time.Now().Add(t.pause)
+	// Sends beside each other may ask for different pauses: the longest holds.
+	if until := time.Now().Add(t.pause); t.pause > 0 && until.After(d.paused) {
+		d.paused = until
 	}
 	// The chat's next message may go now, and a command may have waited for
 	// this one's id.
+	d.mark(t.lane != downloads, t.lane != downloads, t.lane == downloads)
+}
+
+// mark notes for the next pull that there may be work of the given kinds.
+func (d *dispatcher) mark(send, command, media bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	switch t.lane {
-	case sends, commands:
-		d.dirty[sends], d.dirty[commands] = true, true
-	case downloads:
-		d.dirty[downloads] = true
-	}
+	d.dirty[sends] = d.dirty[sends] || send
+	d.dirty[commands] = d.dirty[commands] || command
+	d.dirty[downloads] = d.dirty[downloads] || media
 }
 
 // pull claims work as far as there is room.
@@ -228,13 +256,16 @@ func (d *dispatcher) busyChats() []int64 {
 }
 
 // start runs a piece of work in a goroutine of its own.
-func (d *dispatcher) start(t task, work func() (pause time.Duration)) {
+func (d *dispatcher) start(t task, work func(t *task)) {
 	d.running[t.lane]++
+	if t.lane == sends {
+		d.sending[t.id] = struct{}{}
+	}
 	if t.chat != 0 {
 		d.busy[t.chat] = struct{}{}
 	}
 	go func() {
-		t.pause = work()
+		work(&t)
 		d.finished <- t
 	}()
 }
@@ -243,6 +274,9 @@ func (d *dispatcher) claimSends(ctx context.Context, room int) (int, error) {
 	if time.Now().Before(d.paused) {
 		return 0, nil // polls look again
 	}
+	if d.s.residue.lostClaim || len(d.s.residue.unsettled) >= maxUnsettled {
+		return 0, nil // mend comes first, and looks again
+	}
 	claim := store.SendClaim{Limit: room, Busy: d.busyChats()}
 	if d.resend != nil {
 		claim.NewExternalID = d.resend.NewExternalID
@@ -250,11 +284,15 @@ func (d *dispatcher) claimSends(ctx context.Context, room int) (int, error) {
 	call, cancel := context.WithTimeout(ctx, claimTimeout)
 	defer cancel()
 	claimed, err := d.s.w.o.Inbox.ClaimSends(call, d.org, d.lease, claim)
+	if err == nil && d.s.w.loseClaim != nil {
+		err = d.s.w.loseClaim()
+	}
 	if err != nil {
+		d.claimLost(err)
 		return 0, err
 	}
 	for _, out := range claimed {
-		d.start(task{lane: sends, id: out.Message.ID, chat: out.Message.ChatID}, func() time.Duration { return d.send(ctx, out) })
+		d.start(task{lane: sends, id: out.Message.ID, chat: out.Message.ChatID}, func(t *task) { t.pause, t.unsettled = d.send(ctx, out) })
 	}
 	return len(claimed), nil
 }
@@ -270,7 +308,7 @@ func (d *dispatcher) claimCommands(ctx context.Context, room int) (int, error) {
 		return 0, err
 	}
 	for _, c := range due {
-		d.start(task{lane: commands, id: c.ID, chat: c.ChatID}, func() time.Duration { return d.do(ctx, c) })
+		d.start(task{lane: commands, id: c.ID, chat: c.ChatID}, func(t *task) { t.pause = d.do(ctx, c) })
 	}
 	return len(due), nil
 }
@@ -292,10 +330,7 @@ func (d *dispatcher) claimDownloads(ctx context.Context, room int) (int, error) 
 	}
 	for _, job := range jobs {
 		d.fetching[job.ID] = struct{}{}
-		d.start(task{lane: downloads, id: job.ID}, func() time.Duration {
-			d.fetch(ctx, fetcher, job)
-			return 0
-		})
+		d.start(task{lane: downloads, id: job.ID}, func(*task) { d.fetch(ctx, fetcher, job) })
 	}
 	return len(jobs), nil
 }

@@ -48,6 +48,14 @@
 //     the provider recognises the repetition (channel.Resender).
 //   - What a crash leaves in "sending" is settled before the next session of
 //     the channel sends anything.
+//   - Under one lease only the loop of the dispatcher claims, and it knows every
+//     message that it started: those under way, and those whose known outcome
+//     the database refuses (residue). What else is in "sending" under the
+//     lease's term comes from a claim whose answer was lost: it was never handed
+//     to the provider, and goes back uncounted before the next claim.
+//   - A known outcome is kept and written again until the database takes it or
+//     the lease is lost, through all sessions under the lease; its message is
+//     neither sent again nor called unknown meanwhile.
 //   - Redis only wakes. What it loses, one query per poll for all channels of
 //     the worker finds.
 //

@@ -12,23 +12,35 @@ import (
 	"switchboard/internal/inbox"
 )
 
-// send hands a claimed message to the provider and settles it.
-func (d *dispatcher) send(ctx context.Context, out domain.Outbound) (pause time.Duration) {
+// send hands a claimed message to the provider and settles it. unsettled is
+// what became of the message if the database refuses to take it.
+func (d *dispatcher) send(ctx context.Context, out domain.Outbound) (pause time.Duration, unsettled *inbox.SendResult) {
 	if d.s.w.afterClaim != nil {
 		d.s.w.afterClaim(out.Message.ID)
 	}
 	result, pause := d.deliver(ctx, out)
-	write := func(ctx context.Context) error { return d.s.w.o.Inbox.SettleSend(ctx, d.org, d.lease, result) }
+	write := func(ctx context.Context) error { return d.settleSend(ctx, result) }
 	if !d.settle("send", out.Message.ID, write) { //nolint:contextcheck // it outlives the session
 		// The provider's words cannot be stored; what happened can.
 		result.ExternalID = ""
 		if result.Error != nil {
 			result.Error = &domain.SendError{Code: "provider", Message: "The provider did not take it, for a reason that cannot be shown."}
 		}
-		d.settle("send", out.Message.ID, write) //nolint:contextcheck // the same
+		if !d.settle("send", out.Message.ID, write) { //nolint:contextcheck // the same
+			unsettled = &result
+		}
 	}
 	d.measure(out, result)
-	return pause
+	return pause, unsettled
+}
+
+func (d *dispatcher) settleSend(ctx context.Context, result inbox.SendResult) error {
+	if d.s.w.beforeSettle != nil {
+		if err := d.s.w.beforeSettle(result.MessageID); err != nil {
+			return err
+		}
+	}
+	return d.s.w.o.Inbox.SettleSend(ctx, d.org, d.lease, result)
 }
 
 func (d *dispatcher) deliver(ctx context.Context, out domain.Outbound) (inbox.SendResult, time.Duration) {

@@ -33,6 +33,7 @@ type supervisor struct {
 	logger  *slog.Logger
 	reload  chan struct{} // capacity 1: the channel was changed
 	retired chan struct{} // closed by retire
+	residue residue       // belongs to the loop of the present session's dispatcher
 
 	mu        sync.Mutex // guards what follows
 	reason    error      // why it is retired
@@ -47,7 +48,8 @@ type supervisor struct {
 func newSupervisor(w *Worker, h *holding) *supervisor {
 	return &supervisor{
 		w: w, holding: h, reload: make(chan struct{}, 1), retired: make(chan struct{}), typingFor: map[int64]struct{}{},
-		logger: w.logger.With(slog.Int64("channel", h.lease.ChannelID), slog.Int64("term", h.lease.Term)),
+		residue: residue{unsettled: map[int64]inbox.SendResult{}},
+		logger:  w.logger.With(slog.Int64("channel", h.lease.ChannelID), slog.Int64("term", h.lease.Term)),
 	}
 }
 

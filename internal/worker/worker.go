@@ -42,6 +42,10 @@ type Worker struct {
 	// Test signals; nil outside of tests.
 	beforeRenew func(ctx context.Context) error
 	afterClaim  func(messageID int64)
+	// loseClaim may fail a claim that is committed, beforeSettle one try to
+	// settle a send.
+	loseClaim    func() error
+	beforeSettle func(messageID int64) error
 }
 
 type workerState int

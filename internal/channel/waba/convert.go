@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 
 	"switchboard/internal/domain"
 )
@@ -118,7 +119,7 @@ func (m *incoming) identify(known contacts) error {
 	if !ok || m.From == "" {
 		who = known[m.FromUserID]
 	}
-	phone, userID := m.From, m.FromUserID
+	phone, userID := loose(strings.TrimPrefix(string(m.From), "+")), m.FromUserID
 	if phone == "" && isDigits(string(who.WaID)) && len(who.WaID) <= maxAddress {
 		phone = who.WaID
 	}
@@ -126,6 +127,9 @@ func (m *incoming) identify(known contacts) error {
 		userID = who.UserID
 	}
 	m.peer = person(string(phone), string(userID), who.name())
+	if len(m.peer.Identities) == 0 {
+		return errors.New("from is no phone number, and there is no user id")
+	}
 	if m.GroupID != "" {
 		m.peer, m.sender = group(string(m.GroupID)), m.peer
 	}

@@ -266,9 +266,11 @@ CREATE TABLE early_updates (
     channel_id  BIGINT NOT NULL REFERENCES channels (id) ON DELETE CASCADE,
     external_id TEXT   NOT NULL,
     payload     TEXT   NOT NULL, -- JSON of a domain.Inbound
+    tries       BIGINT NOT NULL DEFAULT 0,
     created_at  BIGINT NOT NULL
 );
 CREATE INDEX early_updates_message ON early_updates (channel_id, external_id);
+CREATE INDEX early_updates_created ON early_updates (created_at);
 
 -- The ids of reactions, edits and revocations already applied: these make no
 -- row of their own by which a redelivery could be recognised.
