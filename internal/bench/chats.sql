@@ -50,6 +50,7 @@ INSERT INTO chats (id, organization_id, channel_id, channel_kind, kind, peer, co
 	FROM (SELECT id AS i, organization_id, phone,
 			CASE WHEN pg_temp.h(id, 4) < 30 THEN 'open' WHEN pg_temp.h(id, 4) < 40 THEN 'pending' ELSE 'resolved' END AS status,
 			CASE WHEN pg_temp.h(id, 9) < 100 THEN '["vip"]' WHEN pg_temp.h(id, 9) < 110 THEN '["refund"]'
+				WHEN pg_temp.h(id, 9) < 118 THEN '["return"]' WHEN pg_temp.h(id, 9) < 122 THEN '["parcel"]'
 				WHEN pg_temp.h(id, 9) = 999 AND pg_temp.h(id, 10) < 500 THEN '["legal"]' ELSE '[]' END AS tags,
 			1795000000000 - (63072000000 * ((pg_temp.h(id, 11) * 1000 + pg_temp.h(id, 12)) / 1000000.0) ^ 2)::bigint AS at
 		FROM contacts) c;

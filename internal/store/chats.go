@@ -42,14 +42,18 @@ type ListedChat struct {
 	Position ChatPosition
 }
 
-// fewMatches is up to how many matches of a search or tag the list is made
-// from the matches; if there are more, walking the chats by activity meets
-// enough of them soon.
-const fewMatches = 3000
+const (
+	// fewMatches is up to how many matches of a search or tag the list is made from the matches. If there are more,
+	// the chats are walked by activity until enough of them match.
+	fewMatches = 3000
+	// someMatches is up to how many of them are collected before the walk, so that it compares instead of asking the
+	// database for every chat. If there are more still, the walk meets enough of them so soon that asking is cheaper.
+	someMatches = 20000
+)
 
 // Chats lists chats of an organization, newest activity first. The list itself
-// is one query along one index; the matches of a search or a tag are looked at
-// first, up to fewMatches of them, to know from which side to begin.
+// is one query along one index; the matches of a search or a tag are counted
+// first, up to someMatches of them, to know from which side to begin.
 func (s *Store) Chats(ctx context.Context, organizationID int64, f ChatFilter) ([]ListedChat, error) {
 	db := s.db.WithContext(ctx)
 	where := chatConditions(organizationID, f)
@@ -60,43 +64,87 @@ func (s *Store) Chats(ctx context.Context, organizationID int64, f ChatFilter) (
 	if none, err := narrowToWords(db, organizationID, words, where); none || err != nil {
 		return nil, err
 	}
-	if f.Tag != "" {
-		query := &conditions{}
-		query.add("SELECT g.chat_id FROM chat_tags g WHERE g.organization_id = ? AND g.tag = ?", organizationID, f.Tag)
-		ids, few, err := matches(db, query)
-		if err != nil || few && len(ids) == 0 {
-			return nil, err
-		}
-		if few {
-			where.in("c.id", ids)
-		} else {
-			where.exists("FROM chat_tags g WHERE g.organization_id = ? AND g.tag = ? AND g.chat_id = c.id", organizationID, f.Tag)
-		}
+	if none, err := narrowToTag(db, organizationID, f.Tag, where); none || err != nil {
+		return nil, err
 	}
 	return listChats(db, f, where)
 }
 
-// narrowToWords adds to where that the contact must match every word. It begins with the contacts of a word that has few, if
-// one has; none says that nobody matches.
-func narrowToWords(db *gorm.DB, organizationID int64, words []prefixes, where *conditions) (none bool, err error) {
-	for i, word := range words {
-		query := &conditions{}
-		query.add("SELECT t.contact_id FROM contact_terms t WHERE t.organization_id = ?", organizationID)
-		query.add(word.condition(), word.args()...)
-		ids, few, err := matches(db, query)
-		if err != nil || few && len(ids) == 0 {
-			return true, err
-		}
-		if few {
-			where.in("c.contact_id", ids)
-			words = slices.Delete(slices.Clone(words), i, i+1)
-			break
-		}
+// narrowToTag adds to where that the chat must have the tag, if one is wanted; none says that no chat has it.
+func narrowToTag(db *gorm.DB, organizationID int64, tag string, where *conditions) (none bool, err error) {
+	if tag == "" {
+		return false, nil
 	}
-	for _, word := range words {
-		where.exists("FROM contact_terms t WHERE t.contact_id = c.contact_id AND "+word.condition(), word.args()...)
+	query := &conditions{}
+	query.add("SELECT g.chat_id AS id FROM chat_tags g WHERE g.organization_id = ?", organizationID)
+	query.add("g.tag = ?", tag)
+	found, err := match(db, query)
+	switch {
+	case err != nil || found.rows == 0:
+		return true, err
+	case found.few():
+		where.in("c.id", found.ids)
+	case found.some():
+		where.inSome("c.id", query)
+	default:
+		where.exists("FROM chat_tags g WHERE g.organization_id = ? AND g.tag = ? AND g.chat_id = c.id", organizationID, tag)
 	}
 	return false, nil
+}
+
+// narrowToWords adds to where that the contact must match every word. It begins with the contacts of a word that has few, if
+// one has, or else with those that have all the words of which there are not very many; none says that nobody matches.
+func narrowToWords(db *gorm.DB, organizationID int64, words []prefixes, where *conditions) (none bool, err error) {
+	var some []*conditions
+	var rest []prefixes
+	for i, word := range words {
+		query := &conditions{}
+		query.add("SELECT t.contact_id AS id FROM contact_terms t WHERE t.organization_id = ?", organizationID)
+		query.add(word.condition(), word.args()...)
+		found, err := match(db, query)
+		switch {
+		case err != nil || found.rows == 0:
+			return true, err
+		case found.few():
+			where.in("c.contact_id", found.ids)
+			where.wordsExist(slices.Delete(slices.Clone(words), i, i+1))
+			return false, nil
+		case found.some():
+			some = append(some, query)
+		default:
+			rest = append(rest, word)
+		}
+	}
+	where.wordsExist(rest)
+	if len(some) == 0 {
+		return false, nil
+	}
+	query := some[0]
+	if len(some) > 1 {
+		query = intersection(some)
+		found, err := match(db, query)
+		if err != nil || found.rows == 0 {
+			return true, err
+		}
+		if found.few() {
+			where.in("c.contact_id", found.ids)
+			return false, nil
+		}
+	}
+	where.inSome("c.contact_id", query)
+	return false, nil
+}
+
+// intersection are the ids that all queries find.
+func intersection(queries []*conditions) *conditions {
+	all := &conditions{}
+	texts := make([]string, len(queries))
+	for i, query := range queries {
+		texts[i] = query.String()
+		all.args = append(all.args, query.args...)
+	}
+	all.parts = []string{strings.Join(texts, " INTERSECT ")}
+	return all
 }
 
 // conditions is a piece of SQL and its arguments.
@@ -128,13 +176,49 @@ func (c *conditions) in(column string, ids []int64) {
 	c.add(column + " IN (" + strings.Join(texts, ",") + ")")
 }
 
-// matches runs a query for ids. few says that these are all of them.
-func matches(db *gorm.DB, query *conditions) (ids []int64, few bool, err error) {
-	err = db.Raw(query.String()+" LIMIT "+strconv.Itoa(fewMatches+1), query.args...).Scan(&ids).Error
-	if err != nil {
-		return nil, false, fmt.Errorf("search chats: %w", err)
+// inSome adds that column is one of the ids that the query finds, which are not more than someMatches. Neither an EXISTS
+// nor a plain IN: for those PostgreSQL may join, sort all that matches, or start parallel workers for a page of chats. The
+// limit keeps it sure that the ids fit into a hash table.
+func (c *conditions) inSome(column string, query *conditions) {
+	c.add("("+column+" IN (SELECT s.id FROM ("+query.String()+") s LIMIT "+strconv.Itoa(someMatches)+")) IS TRUE", query.args...)
+}
+
+// wordsExist adds that the contact has each of the words, asked chat by chat.
+func (c *conditions) wordsExist(words []prefixes) {
+	for _, word := range words {
+		c.exists("FROM contact_terms t WHERE t.contact_id = c.contact_id AND "+word.condition(), word.args()...)
 	}
-	return ids, len(ids) <= fewMatches, nil
+}
+
+// matching is what a search or a tag finds.
+type matching struct {
+	rows int     // up to someMatches + 1
+	ids  []int64 // all of them, if they are few
+}
+
+func (m matching) few() bool  { return m.rows <= fewMatches }
+func (m matching) some() bool { return m.rows <= someMatches }
+
+// match runs a query for the ids of those that match.
+func match(db *gorm.DB, query *conditions) (matching, error) {
+	var rows []struct {
+		Found int
+		ID    *int64
+	}
+	text := "WITH matched AS MATERIALIZED (SELECT s.id FROM (" + query.String() + ") s LIMIT " + strconv.Itoa(someMatches+1) + "), " +
+		"counted AS (SELECT COUNT(*) AS found FROM matched) " +
+		"SELECT counted.found, matched.id FROM counted LEFT JOIN matched ON counted.found <= " + strconv.Itoa(fewMatches)
+	if err := db.Raw(text, query.args...).Scan(&rows).Error; err != nil {
+		return matching{}, fmt.Errorf("search chats: %w", err)
+	}
+	found := matching{}
+	for _, row := range rows {
+		found.rows = row.Found
+		if row.ID != nil {
+			found.ids = append(found.ids, *row.ID)
+		}
+	}
+	return found, nil
 }
 
 func (p prefixes) condition() string {

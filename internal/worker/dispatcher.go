@@ -285,7 +285,7 @@ func (d *dispatcher) claimSends(ctx context.Context, room int) (int, error) {
 	defer cancel()
 	claimed, err := d.s.w.o.Inbox.ClaimSends(call, d.org, d.lease, claim)
 	if err == nil && d.s.w.loseClaim != nil {
-		err = d.s.w.loseClaim()
+		err = d.s.w.loseClaim(claimed)
 	}
 	if err != nil {
 		d.claimLost(err)

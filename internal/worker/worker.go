@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"switchboard/internal/domain"
 	"switchboard/internal/store"
 )
 
@@ -44,7 +45,7 @@ type Worker struct {
 	afterClaim  func(messageID int64)
 	// loseClaim may fail a claim that is committed, beforeSettle one try to
 	// settle a send.
-	loseClaim    func() error
+	loseClaim    func(claimed []domain.Outbound) error
 	beforeSettle func(messageID int64) error
 }
 
