@@ -50,6 +50,7 @@ const checkTimeout = 2 * time.Second
 
 func newCore(ctx context.Context, cfg config.Config, logger *slog.Logger) (c *core, err error) {
 	c = &core{cfg: cfg, logger: logger, metrics: telemetry.NewMetrics(), health: telemetry.NewHealth()}
+	c.health.LogTo(logger)
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, c.close())
