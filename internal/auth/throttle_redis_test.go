@@ -70,7 +70,7 @@ func TestLoginsUnderAttack(t *testing.T) {
 	require.LessOrEqual(t, hashes.Load(), int64(20))
 	require.EqualValues(t, auth.AccountAttempts, hashes.Load())
 	slices.Sort(took)
-	require.Less(t, took[len(took)*95/100], time.Second, "p95 of the others")
+	require.Less(t, took[len(took)*95/100], testkit.Slack(time.Second), "p95 of the others")
 	require.NoError(t, login(nodes[1], "victim", netip.MustParseAddr("2001:db8:1:2::4"), "the right one"), "the owner, at home")
 
 	server.Kill()

@@ -48,7 +48,7 @@ const (
 	fewMatches = 3000
 	// someMatches is up to how many of them are collected before the walk, so that it compares instead of asking the
 	// database for every chat. If there are more still, the walk meets enough of them so soon that asking is cheaper.
-	someMatches = 20000
+	someMatches = 8000
 )
 
 // Chats lists chats of an organization, newest activity first. The list itself
@@ -83,7 +83,7 @@ func narrowToTag(db *gorm.DB, organizationID int64, tag string, where *condition
 	case err != nil || found.rows == 0:
 		return true, err
 	case found.few():
-		where.in("c.id", found.ids)
+		where.in(db, "c.id", found.ids)
 	case found.some():
 		where.inSome("c.id", query)
 	default:
@@ -93,45 +93,41 @@ func narrowToTag(db *gorm.DB, organizationID int64, tag string, where *condition
 }
 
 // narrowToWords adds to where that the contact must match every word. It begins with the contacts of a word that has few, if
-// one has, or else with those that have all the words of which there are not very many; none says that nobody matches.
+// one has, or else with those that have all the words; none says that nobody matches.
 func narrowToWords(db *gorm.DB, organizationID int64, words []prefixes, where *conditions) (none bool, err error) {
-	var some []*conditions
-	var rest []prefixes
-	for i, word := range words {
-		query := &conditions{}
-		query.add("SELECT t.contact_id AS id FROM contact_terms t WHERE t.organization_id = ?", organizationID)
-		query.add(word.condition(), word.args()...)
-		found, err := match(db, query)
-		switch {
-		case err != nil || found.rows == 0:
-			return true, err
-		case found.few():
-			where.in("c.contact_id", found.ids)
-			where.wordsExist(slices.Delete(slices.Clone(words), i, i+1))
-			return false, nil
-		case found.some():
-			some = append(some, query)
-		default:
-			rest = append(rest, word)
-		}
-	}
-	where.wordsExist(rest)
-	if len(some) == 0 {
+	if len(words) == 0 {
 		return false, nil
 	}
-	query := some[0]
-	if len(some) > 1 {
-		query = intersection(some)
-		found, err := match(db, query)
-		if err != nil || found.rows == 0 {
+	queries := make([]*conditions, len(words))
+	var found matching
+	for i, word := range words {
+		queries[i] = &conditions{}
+		queries[i].add("SELECT t.contact_id AS id FROM contact_terms t WHERE t.organization_id = ?", organizationID)
+		queries[i].add(word.condition(), word.args()...)
+		if found, err = match(db, queries[i]); err != nil || found.rows == 0 {
 			return true, err
 		}
 		if found.few() {
-			where.in("c.contact_id", found.ids)
+			where.in(db, "c.contact_id", found.ids)
+			where.wordsExist(slices.Delete(slices.Clone(words), i, i+1))
 			return false, nil
 		}
 	}
-	where.inSome("c.contact_id", query)
+	all := queries[0]
+	if len(queries) > 1 {
+		all = intersection(queries)
+		if found, err = match(db, all); err != nil || found.rows == 0 {
+			return true, err
+		}
+	}
+	switch {
+	case found.few():
+		where.in(db, "c.contact_id", found.ids)
+	case found.some():
+		where.inSome("c.contact_id", all)
+	default:
+		where.wordsExist(words)
+	}
 	return false, nil
 }
 
@@ -166,14 +162,19 @@ func (c *conditions) exists(query string, args ...any) {
 	c.add("(SELECT 1 "+query+" LIMIT 1) IS NOT NULL", args...)
 }
 
-// in adds that column is one of ids. They are ours, not the caller's: as text they cost no parameters, and the statement,
-// different each time, gets a plan of its own.
-func (c *conditions) in(column string, ids []int64) {
+// in adds that column is one of ids. To PostgreSQL they go as one parameter: the statement is the same whatever they are, and
+// stays prepared. SQLite, which has no arrays, gets them as text, for which it has no limit.
+func (c *conditions) in(db *gorm.DB, column string, ids []int64) {
 	texts := make([]string, len(ids))
 	for i, id := range ids {
 		texts[i] = strconv.FormatInt(id, 10)
 	}
-	c.add(column + " IN (" + strings.Join(texts, ",") + ")")
+	list := strings.Join(texts, ",")
+	if db.Name() == string(postgresDialect) {
+		c.add(column+" = ANY(?::bigint[])", "{"+list+"}")
+		return
+	}
+	c.add(column + " IN (" + list + ")")
 }
 
 // inSome adds that column is one of the ids that the query finds, which are not more than someMatches. Neither an EXISTS

@@ -138,3 +138,13 @@ func (a afterTests) Run() int {
 func Leaks() []goleak.Option {
 	return []goleak.Option{goleak.IgnoreAnyFunction("switchboard/internal/testkit.(*process).run")}
 }
+
+// Slack is how long something may take that a promise gives most time. With Full, on a quiet machine, that is the promise
+// itself. Otherwise, beside other packages' tests and under the race detector, it is four times as long: such a run finds
+// what hangs, not what is a little slow.
+func Slack(most time.Duration) time.Duration {
+	if Full() {
+		return most
+	}
+	return 4 * most
+}
