@@ -202,7 +202,7 @@ func TestHAProxyPassesWhatItShould(t *testing.T) {
 		"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
 	require.NoError(t, err)
 	reader := bufio.NewReader(conn)
-	upgrade, err := http.ReadResponse(reader, nil) //nolint:bodyclose // an upgrade has no body
+	upgrade, err := http.ReadResponse(reader, nil)
 	require.NoError(t, err)
 	require.Equal(t, http.StatusSwitchingProtocols, upgrade.StatusCode)
 	line, err := reader.ReadString('\n')

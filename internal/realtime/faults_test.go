@@ -87,8 +87,17 @@ func TestGarbageFromRedis(t *testing.T) {
 	}
 	deep := append([]byte{0x93, 0xa1, 'u'}, []byte(strings.Repeat("\x91", 1<<20))...)
 	messages := [][]byte{
-		{0xc0}, {}, {0}, {0xff}, {0xc1}, {0x90}, {0x93}, {0xdf, 0xff, 0xff, 0xff, 0xff}, {0xdd, 0xff, 0xff, 0xff, 0xff},
-		{0xc6, 0xff, 0xff, 0xff, 0xff}, []byte("null"), []byte("{}"), []byte("[]"), []byte(`{"type":7}`), []byte(`{"type":6}`),
+		{0xc0},
+		{},
+		{0},
+		{0xff},
+		{0xc1},
+		{0x90},
+		{0x93},
+		{0xdf, 0xff, 0xff, 0xff, 0xff},
+		{0xdd, 0xff, 0xff, 0xff, 0xff},
+		{0xc6, 0xff, 0xff, 0xff, 0xff},
+		[]byte("null"), []byte("{}"), []byte("[]"), []byte(`{"type":7}`), []byte(`{"type":6}`),
 		[]byte(`{"type":7,"requestId":"x","opts":{}}`), []byte(`{"type":5,"requestId":"x"}`), []byte(`{"type":0,"requestId":"x"}`),
 		[]byte(`{"type":6,"data":["connection",1]}`), []byte(`{"type":6,"data":["event"]}`), []byte(`{"type":6,"data":[null]}`),
 		[]byte(`{"type":6,"data":["event","x",1,"n",{},"t","e"]}`), []byte(`{"type":6,"data":["event",1,-1,"n",{},"2026-01-01T00:00:00Z","e"]}`),
@@ -285,7 +294,7 @@ func TestBinaryIsRefused(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			r := dialRaw(t, n, w.user(1, 50), nil)
 			send(r)
-			r.expectEnd()
+			require.Error(t, r.expectEnd())
 		})
 	}
 	// A second socket on one connection would get every event twice.

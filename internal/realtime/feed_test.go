@@ -84,7 +84,7 @@ func (s *sink) expect(t *testing.T, first, last int64) {
 		}
 		want++
 	}
-	require.Equal(t, last+1, want)
+	require.Equal(t, want, last+1)
 }
 
 // bench is a hub without a server.
@@ -163,9 +163,8 @@ func TestFeedOrdersWhatRedisBrings(t *testing.T) {
 			}
 		}
 		live.expect(t, 4, 203)
-		first, _ := late.got()
 		testkit.Eventually(t, "the late one", func() bool { return late.last() == 203 })
-		first, _ = late.got()
+		first, _ := late.got()
 		late.expect(t, first[0], 203)
 		if round == 0 {
 			require.NotZero(t, b.counts.of("healed"))

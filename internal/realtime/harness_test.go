@@ -313,7 +313,7 @@ func (w *world) expectSeqs(c *testkit.SocketClient, organizationID, first, last 
 		require.Contains(w.t, string(e.Args[0]), canary(organizationID))
 		want++
 	}
-	require.Equal(w.t, last+1, want)
+	require.Equal(w.t, want, last+1)
 }
 
 // expectNoGap is expectSeqs over reconnects. The official client decodes packets before and hands them over after the end of

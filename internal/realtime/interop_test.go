@@ -46,7 +46,7 @@ func TestOfficialEmitter(t *testing.T) {
 	a, b := w.node(), w.node()
 	first, second, other := w.connect(a, w.user(1, 10), nil), w.connect(b, w.user(1, 11), nil), w.connect(b, w.user(2, 20), nil)
 	node, dir := testkit.Node(t)
-	run := exec.CommandContext(testkit.Context(t), node, "--input-type=module", "-e", emitterScript, address) //nolint:gosec // the script above
+	run := exec.CommandContext(testkit.Context(t), node, "--input-type=module", "-e", emitterScript, address)
 	run.Dir = dir
 	out, err := run.CombinedOutput()
 	require.NoError(t, err, "%s", out)

@@ -93,5 +93,5 @@ func (c *pageCache) remove(element *list.Element) {
 }
 
 func cached(element *list.Element) *cachedPage {
-	return element.Value.(*cachedPage) //nolint:errcheck,forcetypeassert // the list holds nothing else
+	return element.Value.(*cachedPage) //nolint:forcetypeassert // the list holds nothing else
 }

@@ -83,11 +83,22 @@ func TestBadPayloads(t *testing.T) {
 	require.Contains(t, foreign, `"code":"not_found"`)
 
 	bad := []any{
-		nil, 7, "1001", true, []any{}, []any{1001}, map[string]any{},
-		map[string]any{"chatId": nil}, map[string]any{"chatId": "1001"}, map[string]any{"chatId": 1.5},
-		map[string]any{"chatId": 0}, map[string]any{"chatId": -1001}, map[string]any{"chatId": 1e300},
-		map[string]any{"chatId": uint64(1) << 53}, map[string]any{"chatId": []any{1001}}, map[string]any{"chatId": map[string]any{}},
-		map[string]any{"chatId": 1001, "more": 1}, map[string]any{"ChatId": 1001}, map[string]any{"chatId": true},
+		nil, 7, "1001", true,
+		[]any{},
+		[]any{1001},
+		map[string]any{},
+		map[string]any{"chatId": nil},
+		map[string]any{"chatId": "1001"},
+		map[string]any{"chatId": 1.5},
+		map[string]any{"chatId": 0},
+		map[string]any{"chatId": -1001},
+		map[string]any{"chatId": 1e300},
+		map[string]any{"chatId": uint64(1) << 53},
+		map[string]any{"chatId": []any{1001}},
+		map[string]any{"chatId": map[string]any{}},
+		map[string]any{"chatId": 1001, "more": 1},
+		map[string]any{"ChatId": 1001},
+		map[string]any{"chatId": true},
 	}
 	for _, name := range []string{"subscribe:chat", "unsubscribe:chat", "typing:start", "typing:stop"} {
 		for _, payload := range bad {

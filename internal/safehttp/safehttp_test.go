@@ -199,7 +199,7 @@ func TestAllowedEndpoint(t *testing.T) {
 			http.Redirect(w, r, "/to", http.StatusFound)
 			return
 		}
-		_, _ = io.WriteString(w, r.URL.Path+r.Header.Get("Authorization")+r.Header.Get("Referer")) //nolint:gosec // read by the test
+		_, _ = io.WriteString(w, r.URL.Path+r.Header.Get("Authorization")+r.Header.Get("Referer"))
 	})
 	c := newClient(t, Options{Allow: []string{s.Listener.Addr().String()}})
 	body, err := do(t, c, http.MethodGet, s.URL+"/from", http.Header{"Authorization": {"-me"}})

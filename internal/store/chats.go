@@ -48,7 +48,7 @@ const (
 	fewMatches = 3000
 	// someMatches is up to how many of them are collected before the walk, so that it compares instead of asking the
 	// database for every chat. If there are more still, the walk meets enough of them so soon that asking is cheaper.
-	someMatches = 8000
+	someMatches = 12000
 )
 
 // Chats lists chats of an organization, newest activity first. The list itself

@@ -50,7 +50,7 @@ func TestClientTellsThatNobodyAnswers(t *testing.T) {
 	gone := httptest.NewServer(nil)
 	gone.Close()
 	client := testkit.Client(t, testkit.ClientOptions{URL: gone.URL, Options: map[string]any{"reconnectionDelay": 20}})
-	ctx, cancel := context.WithTimeout(testkit.Context(t), 300*time.Millisecond)
+	ctx, cancel := context.WithTimeout(testkit.Context(t), 3*time.Second)
 	defer cancel()
 	err := client.Connect(ctx)
 	require.ErrorIs(t, err, context.DeadlineExceeded)

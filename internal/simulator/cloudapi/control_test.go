@@ -35,7 +35,7 @@ func TestControlEverythingOverHTTP(t *testing.T) {
 	require.InDelta(t, 1, s.ok("POST", convPath+"/read", `{}`).json["read"], 0)
 	s.ok("POST", "/control/messages/"+url.PathEscape(out)+"/status", `{"status":"failed","code":131026}`)
 
-	resp, err := s.request("POST", "/control/numbers/"+phoneID+"/media?filename=a.png", "image/png", strings.NewReader("png"), "") //nolint:bodyclose // read closes it
+	resp, err := s.request("POST", "/control/numbers/"+phoneID+"/media?filename=a.png", "image/png", strings.NewReader("png"), "")
 	require.NoError(t, err)
 	media := read(t, resp).json["id"].(string)
 	s.ok("POST", convPath+"/messages", `{"type":"image","media":{"id":"`+media+`","caption":"c"},"replyTo":"`+out+`"}`)
@@ -112,7 +112,7 @@ func TestControlRefusesOtherOrigins(t *testing.T) {
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodDelete, s.http.URL+"/control/numbers/"+phoneID, nil)
 	require.NoError(t, err)
 	req.Header.Set("Sec-Fetch-Site", "cross-site")
-	resp, err := s.http.Client().Do(req) //nolint:bodyclose // read closes it
+	resp, err := s.http.Client().Do(req)
 	require.NoError(t, err)
 	require.Equal(t, http.StatusForbidden, read(t, resp).status)
 	require.Len(t, s.Numbers(), 1)

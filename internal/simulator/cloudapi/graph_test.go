@@ -148,7 +148,7 @@ func TestAuthentication(t *testing.T) {
 		{token, "/v21.0/" + phoneID + "/nonsense", 400, 100},
 		{token, "/", 405, 0},
 	} {
-		resp, err := s.request("POST", c.path, "application/json", strings.NewReader("{}"), c.token) //nolint:bodyclose // read closes it
+		resp, err := s.request("POST", c.path, "application/json", strings.NewReader("{}"), c.token)
 		require.NoError(t, err)
 		a := read(t, resp)
 		require.Equal(t, c.status, a.status, "%+v %s", c, a.body)
@@ -166,7 +166,7 @@ func TestAutoRegister(t *testing.T) {
 		auto := o.Numbers[0]
 		o.AutoRegister = &auto
 	})
-	resp, err := s.request("GET", "/v21.0/555000111", "", http.NoBody, "brand-new-token") //nolint:bodyclose // read closes it
+	resp, err := s.request("GET", "/v21.0/555000111", "", http.NoBody, "brand-new-token")
 	require.NoError(t, err)
 	require.Equal(t, 200, read(t, resp).status)
 	n, ok := s.Number("555000111")

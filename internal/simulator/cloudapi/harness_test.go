@@ -177,7 +177,7 @@ func (s *simulator) request(method, path, contentType string, body io.Reader, be
 
 func (s *simulator) do(method, path, body string) answer {
 	s.t.Helper()
-	resp, err := s.request(method, path, "application/json", strings.NewReader(body), token) //nolint:bodyclose // read closes it
+	resp, err := s.request(method, path, "application/json", strings.NewReader(body), token)
 	require.NoError(s.t, err)
 	return read(s.t, resp)
 }

@@ -33,7 +33,7 @@ func (s *simulator) upload(fields map[string]string, mimeType string, data []byt
 		require.NoError(s.t, err)
 	}
 	require.NoError(s.t, w.Close())
-	resp, err := s.request("POST", "/v21.0/"+phoneID+"/media", w.FormDataContentType(), &buf, token) //nolint:bodyclose // read closes it
+	resp, err := s.request("POST", "/v21.0/"+phoneID+"/media", w.FormDataContentType(), &buf, token)
 	require.NoError(s.t, err)
 	return read(s.t, resp)
 }
