@@ -45,7 +45,7 @@ type ListedChat struct {
 const (
 	// fewMatches is up to how many matches of a search or tag the list is made from the matches. If there are more,
 	// the chats are walked by activity until enough of them match.
-	fewMatches = 1500
+	fewMatches = 3000
 	// someMatches is up to how many of them are collected before the walk, so that it compares instead of asking the
 	// database for every chat. If there are more still, the walk meets enough of them so soon that asking is cheaper.
 	someMatches = 12000
@@ -78,7 +78,7 @@ func narrowToTag(db *gorm.DB, organizationID int64, tag string, where *condition
 	query := &conditions{}
 	query.add("SELECT g.chat_id AS id FROM chat_tags g WHERE g.organization_id = ?", organizationID)
 	query.add("g.tag = ?", tag)
-	found, err := match(db, query, someMatches)
+	found, err := match(db, query)
 	switch {
 	case err != nil || found.rows == 0:
 		return true, err
@@ -98,17 +98,13 @@ func narrowToWords(db *gorm.DB, organizationID int64, words []prefixes, where *c
 	if len(words) == 0 {
 		return false, nil
 	}
-	most := someMatches
-	if len(words) > 1 {
-		most = fewMatches // of one word; what counts then is how many have all of them
-	}
 	queries := make([]*conditions, len(words))
 	var found matching
 	for i, word := range words {
 		queries[i] = &conditions{}
 		queries[i].add("SELECT t.contact_id AS id FROM contact_terms t WHERE t.organization_id = ?", organizationID)
 		queries[i].add(word.condition(), word.args()...)
-		if found, err = match(db, queries[i], most); err != nil || found.rows == 0 {
+		if found, err = match(db, queries[i]); err != nil || found.rows == 0 {
 			return true, err
 		}
 		if found.few() {
@@ -120,7 +116,7 @@ func narrowToWords(db *gorm.DB, organizationID int64, words []prefixes, where *c
 	all := queries[0]
 	if len(queries) > 1 {
 		all = intersection(queries)
-		if found, err = match(db, all, someMatches); err != nil || found.rows == 0 {
+		if found, err = match(db, all); err != nil || found.rows == 0 {
 			return true, err
 		}
 	}
@@ -197,20 +193,20 @@ func (c *conditions) wordsExist(words []prefixes) {
 
 // matching is what a search or a tag finds.
 type matching struct {
-	rows int     // counted up to a limit
+	rows int     // up to someMatches + 1
 	ids  []int64 // all of them, if they are few
 }
 
 func (m matching) few() bool  { return m.rows <= fewMatches }
 func (m matching) some() bool { return m.rows <= someMatches }
 
-// match runs a query for the ids of those that match, and counts up to one more than most.
-func match(db *gorm.DB, query *conditions, most int) (matching, error) {
+// match runs a query for the ids of those that match.
+func match(db *gorm.DB, query *conditions) (matching, error) {
 	var rows []struct {
 		Found int
 		ID    *int64
 	}
-	text := "WITH matched AS MATERIALIZED (SELECT s.id FROM (" + query.String() + ") s LIMIT " + strconv.Itoa(most+1) + "), " +
+	text := "WITH matched AS MATERIALIZED (SELECT s.id FROM (" + query.String() + ") s LIMIT " + strconv.Itoa(someMatches+1) + "), " +
 		"counted AS (SELECT COUNT(*) AS found FROM matched) " +
 		"SELECT counted.found, matched.id FROM counted LEFT JOIN matched ON counted.found <= " + strconv.Itoa(fewMatches)
 	if err := db.Raw(text, query.args...).Scan(&rows).Error; err != nil {
@@ -261,16 +257,15 @@ func chatConditions(organizationID int64, f ChatFilter) *conditions {
 	return where
 }
 
-// listChats runs the list's one query. It finds the chats of the page in an index alone, as far as the filter's columns are
-// in it, and reads only those. Limits are part of its text: a planner that does not see them prefers to sort.
+// listChats runs the list's one query. Limits are part of its text: a planner that does not see them prefers to sort.
 func listChats(db *gorm.DB, f ChatFilter, where *conditions) ([]ListedChat, error) {
-	order := " ORDER BY activity_at DESC, id DESC LIMIT " + strconv.Itoa(max(f.Limit, 1))
-	base := "SELECT c.id, c.activity_at FROM chats c WHERE " + where.String()
+	order := " ORDER BY c.activity_at DESC, c.id DESC LIMIT " + strconv.Itoa(max(f.Limit, 1))
+	base := "SELECT c.* FROM chats c WHERE " + where.String()
 	args := where.args
-	var page string
+	var inner string
 	switch {
 	case f.Status != "":
-		page, args = base+" AND c.status = ?"+order, append(args, f.Status)
+		inner, args = base+" AND c.status = ?"+order, append(args, f.Status)
 	case f.AssigneeID != nil || f.ChannelID != 0:
 		// Those indexes have the status before the time: take the newest of each status and merge.
 		statuses := []domain.ChatStatus{domain.ChatOpen, domain.ChatPending, domain.ChatResolved}
@@ -280,13 +275,13 @@ func listChats(db *gorm.DB, f ChatFilter, where *conditions) ([]ListedChat, erro
 			each[i] = "SELECT * FROM (" + base + " AND c.status = ?" + order + ") s" + strconv.Itoa(i)
 			args = append(append(args, where.args...), status)
 		}
-		page = "SELECT * FROM (" + strings.Join(each, " UNION ALL ") + ") a" + order
+		inner = "SELECT c.* FROM (" + strings.Join(each, " UNION ALL ") + ") c" + order
 	default:
-		page = base + order
+		inner = base + order
 	}
 	var rows []chatRow
-	err := db.Raw("SELECT "+chatColumns+" FROM ("+page+") f JOIN chats c ON c.id = f.id JOIN contacts p ON p.id = c.contact_id "+
-		"ORDER BY f.activity_at DESC, f.id DESC", args...).Scan(&rows).Error
+	err := db.Raw("SELECT "+chatColumns+" FROM ("+inner+") c JOIN contacts p ON p.id = c.contact_id ORDER BY c.activity_at DESC, c.id DESC",
+		args...).Scan(&rows).Error
 	if err != nil {
 		return nil, fmt.Errorf("list chats: %w", err)
 	}

@@ -165,9 +165,8 @@ CREATE TABLE chats (
     updated_at      BIGINT NOT NULL
 ){{fillfactor}};
 CREATE UNIQUE INDEX chats_peer ON chats (channel_id, peer);
--- The contact stands behind so that a search, which walks over many chats, need not read them.
-CREATE INDEX chats_activity ON chats (organization_id, activity_at, id, contact_id);
-CREATE INDEX chats_status ON chats (organization_id, status, activity_at, id, contact_id);
+CREATE INDEX chats_activity ON chats (organization_id, activity_at, id);
+CREATE INDEX chats_status ON chats (organization_id, status, activity_at, id);
 -- Nobody is 0 here: PostgreSQL does not take "IS NULL" for an equality, and would
 -- sort. The status stands before the time, so that one operator's open chats are
 -- not looked for among thousands of resolved ones; a list of all statuses merges three.
