@@ -12,6 +12,7 @@ import (
 	"github.com/zishang520/socket.io/adapters/redis/v3/emitter"
 
 	"switchboard/internal/domain"
+	"switchboard/internal/realtime/websocket"
 )
 
 func signalOf(b *testing.B, organizationID int64) *redis.Message {
@@ -44,8 +45,8 @@ func BenchmarkEventWithoutSockets(b *testing.B) {
 
 type countingOutlet struct{ n int }
 
-func (c *countingOutlet) send(outgoing)  { c.n++ }
-func (c *countingOutlet) pending() int64 { return 0 }
+func (c *countingOutlet) send(*websocket.Frame) { c.n++ }
+func (c *countingOutlet) pending() int64        { return 0 }
 
 // What a feed pays for an event with a thousand sockets, without their transports.
 func BenchmarkFanout(b *testing.B) {

@@ -18,7 +18,8 @@ const (
 	// without bound what its handlers have not come to.
 	floodPackets = 2000
 	floodBytes   = 1 << 20
-	// stalledBytes is how much must be queued for a connection that takes nothing to be called stalled.
+	// stalledBytes is how much must be queued, all the time for StallTimeout, for a connection to be called stalled, unless
+	// it takes as much in that time.
 	stalledBytes = 64 << 10
 )
 
@@ -31,12 +32,16 @@ type connection struct {
 	packets *rate.Limiter
 	bytes   *rate.Limiter
 
-	queued   atomic.Int64 // bytes that the transport has not taken
-	waiting  atomic.Int64 // since when it has taken nothing although something is queued, Unix nanoseconds
+	queued   atomic.Int64              // bytes that the library holds for the transport
+	flushed  atomic.Int64              // bytes that the transport took from it
+	socket   atomic.Pointer[webSocket] // its transport, if it is one
 	joined   atomic.Bool
 	admitted atomic.Bool // it has a session now
 	cut      atomic.Bool
-	flushes  atomic.Pointer[func()] // told when the transport took what was queued
+	flushes  atomic.Pointer[func()] // told when the client took some of what was queued
+
+	behind  time.Time // since when much is queued; belongs to the sweep, like the next one
+	tookSum int64     // what had been taken by then
 }
 
 // connections finds the watcher of a connection.
@@ -58,6 +63,8 @@ func (s *Server) watch(conn engine.Socket) *connection {
 		packets: rate.NewLimiter(floodPackets/2, floodPackets), bytes: rate.NewLimiter(floodBytes/2, floodBytes),
 	}
 	s.connections.all[conn.Id()] = c
+	_ = conn.On("upgrade", func(args ...any) { c.uses(firstOf(args)) })
+	c.uses(conn.Transport())
 	_ = conn.On("packet", c.onPacket)
 	_ = conn.On("packetCreate", c.onPacketCreate)
 	_ = conn.On("flush", c.onFlush)
@@ -107,12 +114,7 @@ func (c *connection) onPacketCreate(args ...any) {
 	if !isPacket {
 		return
 	}
-	size := packetSize(p)
-	queued := c.queued.Add(size)
-	if queued == size {
-		c.waiting.Store(time.Now().UnixNano())
-	}
-	if queued > c.server.options.Limits.OutboundBytes {
+	if c.queued.Add(packetSize(p)) > c.server.options.Limits.OutboundBytes {
 		c.close("slow")
 	}
 }
@@ -131,10 +133,42 @@ func (c *connection) onFlush(args ...any) {
 		taken += packetSize(p)
 	}
 	c.queued.Add(-taken)
-	c.waiting.Store(time.Now().UnixNano())
+	c.flushed.Add(taken)
+	if c.socket.Load() == nil {
+		c.taken()
+	}
+}
+
+// uses notes the transport that the connection has now.
+func (c *connection) uses(transport any) {
+	if t, isWebSocket := transport.(*webSocket); isWebSocket {
+		c.socket.Store(t)
+		t.watcher.Store(c)
+	}
+}
+
+// taken is called when the client took some of what was queued.
+func (c *connection) taken() {
 	if told := c.flushes.Load(); told != nil {
 		(*told)()
 	}
+}
+
+// pending is how many bytes wait for the client.
+func (c *connection) pending() int64 {
+	sum := c.queued.Load()
+	if t := c.socket.Load(); t != nil {
+		sum += t.conn.Queued()
+	}
+	return sum
+}
+
+// took is how many bytes have left so far.
+func (c *connection) took() int64 {
+	if t := c.socket.Load(); t != nil {
+		return t.conn.SentBytes() // what polling took before is as little as an upgrade needs
+	}
+	return c.flushed.Load()
 }
 
 func packetSize(p *packet.Packet) int64 {
@@ -144,16 +178,30 @@ func packetSize(p *packet.Packet) int64 {
 	return 0
 }
 
-// overdue says why a connection must go, if it must.
+// overdue says why a connection must go, if it must. The sweep calls it.
 func (c *connection) overdue(now time.Time) string {
-	limits := c.server.options.Limits
 	switch {
-	case !c.joined.Load() && now.Sub(c.opened) >= limits.ConnectTimeout:
+	case !c.joined.Load() && now.Sub(c.opened) >= c.server.options.Limits.ConnectTimeout:
 		return "unjoined"
-	case c.queued.Load() >= stalledBytes && now.Sub(time.Unix(0, c.waiting.Load())) >= limits.StallTimeout:
+	case c.stalled(now):
 		return "slow"
 	}
 	return ""
+}
+
+// stalled reports whether the client has been behind for too long and takes next to nothing. Who is slower than what it is
+// sent but goes on taking is no trouble: its feed waits for it.
+func (c *connection) stalled(now time.Time) bool {
+	took := c.took()
+	if c.pending() < stalledBytes {
+		c.behind = time.Time{}
+		return false
+	}
+	if c.behind.IsZero() || took-c.tookSum >= stalledBytes || took < c.tookSum {
+		c.behind, c.tookSum = now, took
+		return false
+	}
+	return now.Sub(c.behind) >= c.server.options.Limits.StallTimeout
 }
 
 // close ends the connection at once, from a goroutine of the server: the caller may hold what the library's handlers of the
@@ -164,6 +212,6 @@ func (c *connection) close(reason string) {
 	}
 	c.server.metrics.Cut(reason)
 	c.server.logger.Info("[Socket.IO] cutting a connection", slog.String("reason", reason),
-		slog.String("address", c.conn.RemoteAddress()), slog.Int64("queuedBytes", c.queued.Load()))
+		slog.String("address", c.conn.RemoteAddress()), slog.Int64("queuedBytes", c.pending()))
 	c.server.background(func() { c.conn.Close(true) })
 }

@@ -234,9 +234,8 @@ func (f *feed) advanceFrame(fr *frame) {
 	f.ring.push(fr)
 	f.publish()
 	sent := 0
-	out := newOutgoing(fr.text)
 	for m := range f.members {
-		if f.offer(m, fr, out) {
+		if f.offer(m, fr) {
 			sent++
 		}
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"switchboard/internal/domain"
+	"switchboard/internal/realtime/websocket"
 	"switchboard/internal/testkit"
 )
 
@@ -26,10 +27,10 @@ type sink struct {
 	stuck  bool // nothing is taken: queued only grows
 }
 
-func (s *sink) send(out outgoing) {
+func (s *sink) send(f *websocket.Frame) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	text := string(out.options.WsPreEncodedFrame.Bytes())
+	text := string(f.Payload())
 	if s.stuck {
 		s.queued += int64(len(text))
 	}
@@ -417,7 +418,11 @@ func TestRingBounds(t *testing.T) {
 	t.Parallel()
 	r := ring{limits: Limits{RingEvents: 10, RingBytes: 1000, RingAge: time.Minute}}
 	push := func(seq int64, size int, age time.Duration) {
-		r.push(&frame{seq: seq, at: domain.At(time.Now().Add(-age)), text: make([]byte, size)})
+		header := 2
+		if size > 127 {
+			header = 4
+		}
+		r.push(&frame{seq: seq, at: domain.At(time.Now().Add(-age)), wire: websocket.Text(make([]byte, max(0, size-header)))})
 	}
 	for seq := int64(1); seq <= 25; seq++ {
 		push(seq, 10, 0)

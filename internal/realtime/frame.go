@@ -8,6 +8,7 @@ import (
 	"github.com/zishang520/socket.io/v3/pkg/types"
 
 	"switchboard/internal/domain"
+	"switchboard/internal/realtime/websocket"
 )
 
 // framePrefix begins the text of every event frame: Engine.IO message (4), Socket.IO event (2), default namespace.
@@ -18,10 +19,10 @@ type frame struct {
 	seq  int64
 	at   domain.Time
 	name string
-	text []byte // the Engine.IO text: 42["name",data,meta]
+	wire *websocket.Frame // the Engine.IO text, 42["name",data,meta], in its WebSocket frame
 }
 
-func (f *frame) size() int { return len(f.text) }
+func (f *frame) size() int { return f.wire.Len() }
 
 // newFrame encodes an event. Its data goes out byte for byte, without being decoded on the way.
 func newFrame(e domain.Event) (*frame, error) {
@@ -32,7 +33,7 @@ func newFrame(e domain.Event) (*frame, error) {
 	if err != nil {
 		return nil, fmt.Errorf("realtime: encode event %d: %w", e.Seq, err)
 	}
-	return &frame{seq: e.Seq, at: e.At, name: e.Name, text: text}, nil
+	return &frame{seq: e.Seq, at: e.At, name: e.Name, wire: websocket.Text(text)}, nil
 }
 
 func eventText(name string, data json.RawMessage, more ...any) ([]byte, error) {
@@ -57,15 +58,11 @@ func eventText(name string, data json.RawMessage, more ...any) ([]byte, error) {
 	return append(text, ']'), nil
 }
 
-// outgoing is a frame in the form that the library's connections take. The WebSocket transport sends the whole text as it
+// packetsOf puts a frame into the form that the library's connections take. A WebSocket transport sends the whole text as it
 // is; polling, and an upgrade under way, take the packet and add the Engine.IO type themselves.
-type outgoing struct {
-	packets []types.BufferInterface
-	options *socket.WriteOptions
-}
-
-func newOutgoing(text []byte) outgoing {
+func packetsOf(f *websocket.Frame) ([]types.BufferInterface, *socket.WriteOptions) {
+	text := f.Payload()
 	options := &socket.WriteOptions{PreEncoded: true}
 	options.WsPreEncodedFrame = types.NewStringBuffer(text)
-	return outgoing{packets: []types.BufferInterface{types.NewStringBuffer(text[1:])}, options: options}
+	return []types.BufferInterface{types.NewStringBuffer(text[1:])}, options
 }

@@ -79,7 +79,7 @@ func (s *Server) authenticate(ctx context.Context, sock *socket.Socket) (*sessio
 	if token == "" || len(token) > longestToken {
 		return nil, &refusal{reason: "invalid_token", code: domain.CodeUnauthenticated, message: messageInvalid}
 	}
-	principal, err := s.options.Authenticator.Authenticate(ctx, token)
+	principal, err := s.identify(ctx, token)
 	if err != nil {
 		if code := codeOf(err); code == domain.CodeUnauthenticated || code == domain.CodeForbidden {
 			return nil, &refusal{reason: "invalid_token", code: domain.CodeUnauthenticated, message: messageInvalid}
@@ -91,6 +91,16 @@ func (s *Server) authenticate(ctx context.Context, sock *socket.Socket) (*sessio
 		return nil, &refusal{reason: "invalid_token", code: domain.CodeUnauthenticated, message: messageInvalid}
 	}
 	return s.open(ctx, sock, principal, auth)
+}
+
+// identify asks who a token belongs to, once there is a place to.
+func (s *Server) identify(ctx context.Context, token string) (domain.Principal, error) {
+	done, err := s.turnToAuthenticate(ctx)
+	if err != nil {
+		return domain.Principal{}, err
+	}
+	defer done()
+	return s.options.Authenticator.Authenticate(ctx, token)
 }
 
 // open makes the session. Where it starts in the log is settled here, before the client is told that it is connected: what

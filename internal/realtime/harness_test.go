@@ -200,7 +200,7 @@ func (f fakeTyping) CustomerTyping(_ context.Context, p domain.Principal, chatID
 
 // world is what the nodes of a test share.
 type world struct {
-	t      *testing.T
+	t      testing.TB
 	log    *fakeLog
 	auth   *fakeAuth
 	typing fakeTyping
@@ -209,7 +209,7 @@ type world struct {
 	logged *lockedBuffer
 }
 
-func newWorld(t *testing.T, addr string) *world {
+func newWorld(t testing.TB, addr string) *world {
 	t.Helper()
 	client := redis.NewClient(&redis.Options{
 		Addr: addr, ContextTimeoutEnabled: true, DialTimeout: time.Second, ReadTimeout: 500 * time.Millisecond,
@@ -230,14 +230,14 @@ func newWorld(t *testing.T, addr string) *world {
 	return w
 }
 
-func redisWorld(t *testing.T) *world {
+func redisWorld(t testing.TB) *world {
 	t.Helper()
 	options, err := redis.ParseURL(testkit.Redis(t))
 	require.NoError(t, err)
 	return newWorld(t, options.Addr)
 }
 
-func miniWorld(t *testing.T) (*world, *miniredis.Miniredis) {
+func miniWorld(t testing.TB) (*world, *miniredis.Miniredis) {
 	t.Helper()
 	mini := miniredis.RunT(t)
 	return newWorld(t, mini.Addr()), mini
@@ -249,6 +249,9 @@ type testNode struct {
 	http *httptest.Server
 	url  string
 }
+
+// address is host:port.
+func (n *testNode) address() string { return n.http.Listener.Addr().String() }
 
 func (w *world) node(change ...func(*Options)) *testNode {
 	w.t.Helper()
@@ -372,6 +375,7 @@ func (c *counts) of(what string) int {
 func (c *counts) metrics() Metrics {
 	return Metrics{
 		AuthenticationFailed: func(r string) { c.add("auth "+r, 1) },
+		Admission:            func(r string) { c.add("admission "+r, 1) },
 		ClientEvent:          func(e, r string) { c.add("event "+e+" "+r, 1) },
 		Broadcast:            func(_ string, n int) { c.add("delivered", n) },
 		Healed:               func(n int) { c.add("healed", n) },

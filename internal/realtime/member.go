@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"switchboard/internal/domain"
+	"switchboard/internal/realtime/websocket"
 )
 
 const (
@@ -20,7 +21,7 @@ const (
 // outlet is where a member's frames go.
 type outlet interface {
 	// send queues a frame. It does not block.
-	send(out outgoing)
+	send(f *websocket.Frame)
 	// pending is how many bytes are queued that the transport has not taken.
 	pending() int64
 }
@@ -76,7 +77,7 @@ func (f *feed) seek(m *member, from start) {
 func (f *feed) detach(m *member) { delete(f.members, m) }
 
 // offer sends a live member the newest frame, unless it has it or cannot take it now.
-func (f *feed) offer(m *member, fr *frame, out outgoing) bool {
+func (f *feed) offer(m *member, fr *frame) bool {
 	if !m.live || fr.seq <= m.at {
 		return false
 	}
@@ -86,7 +87,7 @@ func (f *feed) offer(m *member, fr *frame, out outgoing) bool {
 		return false
 	}
 	m.at = fr.seq
-	m.out.send(out)
+	m.out.send(fr.wire)
 	return true
 }
 
@@ -129,7 +130,7 @@ func (f *feed) step(m *member) {
 				return
 			}
 			m.at = fr.seq
-			m.out.send(newOutgoing(fr.text))
+			m.out.send(fr.wire)
 			sent++
 		}
 	}
@@ -299,7 +300,7 @@ func (f *feed) resetMember(m *member, reason string, among int) {
 		return // two numbers and two strings: cannot be
 	}
 	if text, err := eventText(domain.EventSyncReset, data); err == nil {
-		m.out.send(newOutgoing(text))
+		m.out.send(websocket.Text(text))
 	}
 }
 

@@ -6,9 +6,9 @@ import (
 	"github.com/zishang520/socket.io/parsers/engine/v3/packet"
 )
 
-// opening holds back the packet that opens a connection until the server listens to it. The library sends it first and
-// listens after: a client that answers in between is not heard, and waits for nothing until its own time limit (four in
-// ten thousand handshakes, more on a busy machine).
+// opening holds back the packet that opens a polling connection until the server listens to it. The library sends it
+// first and listens after: a client that answers in between is not heard, and waits for nothing until its own time limit
+// (four in ten thousand handshakes, more on a busy machine). A WebSocket is not read before the server listens.
 type opening struct {
 	mu     sync.Mutex // guards what follows
 	opened bool
@@ -36,7 +36,7 @@ func (o *opening) open() []*packet.Packet {
 	return held
 }
 
-// opener is a transport that holds its opening packet.
+// opener is a transport that waits for the server to listen.
 type opener interface {
 	// begin is called when the server listens to the connection.
 	begin()

@@ -57,6 +57,9 @@ type Metrics struct {
 	// AuthenticationFailed counts refused handshakes: "no_token", "invalid_token", "unavailable", "too_many_sockets",
 	// "again" (a second handshake on one connection).
 	AuthenticationFailed func(reason string)
+	// Admission counts requests for new connections: "admitted" at once, "delayed" (admitted after waiting for their turn),
+	// "refused" (too many came at that moment), "gone" (the client left while it waited, or the server closes).
+	Admission func(result string)
 	// ClientEvent counts what sockets sent, by event name ("unknown" for names that do not exist) and result: "ok" or the
 	// code of the error.
 	ClientEvent func(event, result string)
@@ -86,6 +89,9 @@ type Limits struct {
 	EventsPerSecond   int           // 100: client events of one socket per second, with a burst of as many; more are refused
 	SocketsPerUser    int           // 50, on one node
 	RoomsPerSocket    int           // 200 subscribed chats
+	AdmissionRate     int           // 500 new connections per second, with a burst of as many; more wait for their turn
+	AdmissionWait     time.Duration // 2 s that they wait at most; whose turn would come later is refused at once
+	Authentications   int           // 64 handshakes that are authenticated at a time; waiting counts in RequestTimeout
 	ConnectTimeout    time.Duration // 10 s until an un-joined connection is closed
 	OutboundBytes     int64         // 1 MiB queued for one socket, then it is cut
 	StallTimeout      time.Duration // 8 s in which a socket with much queued takes nothing, then it is cut
@@ -113,6 +119,9 @@ func (l Limits) withDefaults() Limits {
 	setDefault(&l.EventsPerSecond, 100)
 	setDefault(&l.SocketsPerUser, 50)
 	setDefault(&l.RoomsPerSocket, 200)
+	setDefault(&l.AdmissionRate, 500)
+	setDefault(&l.AdmissionWait, 2*time.Second)
+	setDefault(&l.Authentications, 64)
 	setDefault(&l.ConnectTimeout, 10*time.Second)
 	setDefault(&l.OutboundBytes, 1<<20)
 	setDefault(&l.StallTimeout, 8*time.Second)
@@ -195,6 +204,7 @@ func (m Metrics) withDefaults() Metrics {
 		}
 	}
 	counted(&m.AuthenticationFailed)
+	counted(&m.Admission)
 	counted(&m.Reset)
 	counted(&m.LogRead)
 	counted(&m.Cut)

@@ -11,8 +11,13 @@ import (
 	"github.com/zishang520/socket.io/v3/pkg/types"
 )
 
-// closePacket is Engine.IO's.
-const closePacket = "1"
+const (
+	// closePacket is Engine.IO's.
+	closePacket = "1"
+	// farewell is how long an orderly close waits for what was sent just before, such as the packet that tells the client
+	// not to come back.
+	farewell = time.Second
+)
 
 // longPolling makes the library's polling transport with two mends.
 //

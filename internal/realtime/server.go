@@ -17,6 +17,7 @@ import (
 	"github.com/zishang520/socket.io/v3/pkg/types"
 
 	"switchboard/internal/domain"
+	"switchboard/internal/realtime/websocket"
 )
 
 // sweepEvery is how often connections are looked at that never joined or take nothing.
@@ -34,6 +35,10 @@ type Server struct {
 	hub     *hub
 	relay   *relay
 	emitter *Emitter
+	loop    *websocket.Loop // of all WebSocket connections
+	gate    *gate
+	// authenticating holds one token for each handshake that is being authenticated.
+	authenticating chan struct{}
 
 	connections connections
 
@@ -75,8 +80,15 @@ func New(o Options) (*Server, error) {
 	}
 	s := &Server{
 		options: o, logger: o.Logger, metrics: o.Metrics, origins: allowed, emitter: emitter,
+		gate: newGate(o.Limits), authenticating: make(chan struct{}, o.Limits.Authentications),
 		connections: connections{all: map[string]*connection{}}, closed: make(chan struct{}),
 		sessions: map[*session]struct{}{}, perUser: map[int64]int{},
+	}
+	s.loop, err = websocket.NewLoop(websocket.Limits{
+		MessageBytes: int(o.Limits.FrameBytes), QueuedBytes: o.Limits.OutboundBytes, Farewell: farewell,
+	})
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("realtime: %w", err), emitter.Close(context.Background()))
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.adapterCtx, s.cancelAdapter = context.WithCancel(s.ctx)
@@ -107,7 +119,7 @@ func (s *Server) libraryOptions() *socket.ServerOptions {
 	o.SetPingTimeout(limits.PingTimeout)
 	// Later than the sweep's: the library closes politely, and a client that does not poll would stay for 30 s more.
 	o.SetConnectTimeout(limits.ConnectTimeout + 2*sweepEvery)
-	o.SetTransports(types.NewSet[transports.TransportCtor](&longPolling{}, &webSockets{}))
+	o.SetTransports(types.NewSet[transports.TransportCtor](&longPolling{}, &webSockets{loop: s.loop}))
 	o.SetParser(newTextParser())
 	// The origin was checked by Handler; this lets the allowed ones read the answers.
 	o.SetCors(&types.Cors{Origin: func(string) bool { return true }, Credentials: true})
@@ -152,18 +164,16 @@ func firstOf(args []any) any {
 func (s *Server) Handler() http.Handler { return http.HandlerFunc(s.serve) }
 
 func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
-	s.mu.RLock()
-	running := s.state == stateRunning
-	s.mu.RUnlock()
 	switch {
-	case !running:
-		refuse(w, http.StatusServiceUnavailable, "The server is starting or stopping. Try again.")
+	case !s.running():
+		refuse(w, http.StatusServiceUnavailable, messageStopping)
 	case !s.origins.allow(r):
 		s.logger.Warn("[Socket.IO] origin refused", slog.String("origin", r.Header.Get("Origin")))
 		refuse(w, http.StatusForbidden, "This origin is not allowed. Add it to CORS_ORIGINS.")
 	case r.URL.Query().Has("j"):
 		// JSONP lets pages of any origin read the answers; no client has needed it for ten years.
 		refuse(w, http.StatusBadRequest, "JSONP polling is not supported.")
+	case beginsConnection(r) && !s.pass(w, r):
 	default:
 		if r.Body != nil {
 			r.Body = http.MaxBytesReader(w, r.Body, s.options.Limits.FrameBytes)
@@ -172,6 +182,14 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 		defer done()
 		s.engine.ServeHTTP(w, r)
 	}
+}
+
+const messageStopping = "The server is starting or stopping. Try again."
+
+func (s *Server) running() bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.state == stateRunning
 }
 
 // refuse answers in the form of Engine.IO's own refusals.
@@ -212,6 +230,7 @@ func (s *Server) refuseNew() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.state = stateClosing
+	s.gate.close()
 }
 
 // Close ends the server: new handshakes are refused, every socket gets a clean close (clients take it as a reason to connect
@@ -238,6 +257,7 @@ func (s *Server) shutDown(ctx context.Context) {
 	for _, c := range s.watched() {
 		c.conn.Close(true)
 	}
+	s.loop.Close()
 	emitterCtx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	if err := s.emitter.Close(emitterCtx); err != nil {

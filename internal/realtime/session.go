@@ -10,6 +10,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"switchboard/internal/domain"
+	"switchboard/internal/realtime/websocket"
 )
 
 // session is a socket that was let in: who it is, and what must be given back when it ends.
@@ -21,6 +22,7 @@ type session struct {
 	feed       *feed
 	member     *member
 	from       start
+	direct     *webSocket    // where frames go, once they may; belongs to the feed's goroutine
 	events     *rate.Limiter // all client events
 	reads      *rate.Limiter // sync, which reads the log
 
@@ -46,15 +48,25 @@ func newSession(s *Server, sock *socket.Socket, p domain.Principal, f *feed, fro
 	return n
 }
 
-// send implements outlet.
-func (n *session) send(out outgoing) {
-	if n.socket.Connected() {
-		n.socket.Client().WriteToEngine(out.packets, out.options)
+// send implements outlet. Frames go to the WebSocket directly; polling, and the first frame after an upgrade, take the
+// library's way. When that first one has gone through the library, which hands over in order and under a lock, nothing older
+// is left there, and the next ones cannot overtake.
+func (n *session) send(f *websocket.Frame) {
+	if !n.socket.Connected() {
+		return
 	}
+	if t := n.direct; t != nil {
+		t.conn.Send(f)
+		return
+	}
+	t := n.connection.socket.Load()
+	packets, options := packetsOf(f)
+	n.socket.Client().WriteToEngine(packets, options)
+	n.direct = t
 }
 
 // pending implements outlet.
-func (n *session) pending() int64 { return n.connection.queued.Load() }
+func (n *session) pending() int64 { return n.connection.pending() }
 
 // begin joins the rooms and the feed. The library calls it in the socket's queue, right after the client was told that it is
 // connected.
