@@ -10,6 +10,8 @@ import (
 	"github.com/zishang520/socket.io/servers/engine/v3"
 	"github.com/zishang520/socket.io/v3/pkg/types"
 	"golang.org/x/time/rate"
+
+	"switchboard/internal/realtime/websocket"
 )
 
 const (
@@ -32,9 +34,9 @@ type connection struct {
 	packets *rate.Limiter
 	bytes   *rate.Limiter
 
-	queued   atomic.Int64              // bytes that the library holds for the transport
-	flushed  atomic.Int64              // bytes that the transport took from it
-	socket   atomic.Pointer[webSocket] // its transport, if it is one
+	queued   atomic.Int64                   // bytes that the library holds for the transport
+	flushed  atomic.Int64                   // bytes that the transport took from it
+	wire     atomic.Pointer[websocket.Conn] // what its frames go out by, once that is a WebSocket
 	joined   atomic.Bool
 	admitted atomic.Bool // it has a session now
 	cut      atomic.Bool
@@ -53,15 +55,15 @@ type connections struct {
 // watch returns the watcher of a connection and makes it if need be: a fast client may be here before the library has
 // announced its connection.
 func (s *Server) watch(conn engine.Socket) *connection {
+	if d, isDirect := conn.(*directSocket); isDirect {
+		return d.watcher
+	}
 	s.connections.mu.Lock()
 	defer s.connections.mu.Unlock()
 	if c := s.connections.all[conn.Id()]; c != nil {
 		return c
 	}
-	c := &connection{
-		conn: conn, server: s, opened: time.Now(),
-		packets: rate.NewLimiter(floodPackets/2, floodPackets), bytes: rate.NewLimiter(floodBytes/2, floodBytes),
-	}
+	c := s.newConnection(conn)
 	s.connections.all[conn.Id()] = c
 	_ = conn.On("upgrade", func(args ...any) { c.uses(firstOf(args)) })
 	c.uses(conn.Transport())
@@ -73,6 +75,23 @@ func (s *Server) watch(conn engine.Socket) *connection {
 		delete(s.connections.all, conn.Id())
 	}
 	return c
+}
+
+// watchDirect makes the watcher of a connection that tells it of everything itself.
+func (s *Server) watchDirect(d *directSocket) *connection {
+	c := s.newConnection(d)
+	c.wire.Store(d.conn)
+	s.connections.mu.Lock()
+	defer s.connections.mu.Unlock()
+	s.connections.all[d.id] = c
+	return c
+}
+
+func (s *Server) newConnection(conn engine.Socket) *connection {
+	return &connection{
+		conn: conn, server: s, opened: time.Now(),
+		packets: rate.NewLimiter(floodPackets/2, floodPackets), bytes: rate.NewLimiter(floodBytes/2, floodBytes),
+	}
 }
 
 func (s *Server) unwatch(c *connection) {
@@ -99,10 +118,17 @@ func (c *connection) onPacket(args ...any) {
 			size += int(packetSize(p))
 		}
 	}
+	c.allow(size)
+}
+
+// allow reports whether the client may send one more packet. If not, the connection is on its way out.
+func (c *connection) allow(size int) bool {
 	now := time.Now()
-	if !c.packets.AllowN(now, 1) || !c.bytes.AllowN(now, size) {
-		c.close("flood")
+	if c.packets.AllowN(now, 1) && c.bytes.AllowN(now, size) {
+		return true
 	}
+	c.close("flood")
+	return false
 }
 
 // onPacketCreate sees every packet to the client before it is queued.
@@ -134,7 +160,7 @@ func (c *connection) onFlush(args ...any) {
 	}
 	c.queued.Add(-taken)
 	c.flushed.Add(taken)
-	if c.socket.Load() == nil {
+	if c.wire.Load() == nil {
 		c.taken()
 	}
 }
@@ -142,7 +168,7 @@ func (c *connection) onFlush(args ...any) {
 // uses notes the transport that the connection has now.
 func (c *connection) uses(transport any) {
 	if t, isWebSocket := transport.(*webSocket); isWebSocket {
-		c.socket.Store(t)
+		c.wire.Store(t.conn)
 		t.watcher.Store(c)
 	}
 }
@@ -157,16 +183,16 @@ func (c *connection) taken() {
 // pending is how many bytes wait for the client.
 func (c *connection) pending() int64 {
 	sum := c.queued.Load()
-	if t := c.socket.Load(); t != nil {
-		sum += t.conn.Queued()
+	if w := c.wire.Load(); w != nil {
+		sum += w.Queued()
 	}
 	return sum
 }
 
 // took is how many bytes have left so far.
 func (c *connection) took() int64 {
-	if t := c.socket.Load(); t != nil {
-		return t.conn.SentBytes() // what polling took before is as little as an upgrade needs
+	if w := c.wire.Load(); w != nil {
+		return w.SentBytes() // what polling took before is as little as an upgrade needs
 	}
 	return c.flushed.Load()
 }

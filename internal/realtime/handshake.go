@@ -72,7 +72,7 @@ func (s *Server) authenticate(ctx context.Context, sock *socket.Socket) (*sessio
 	auth := handshake.Auth
 	token, given := tokenOf(auth, sock.Request().Headers().Peek("Authorization"))
 	// What the handshake held is not kept: it must be found in no dump, and goes to other nodes with fetchSockets.
-	handshake.Auth, handshake.Headers = nil, nil
+	handshake.Auth, handshake.Headers, handshake.Query = nil, nil, nil
 	if !given {
 		return nil, &refusal{reason: "no_token", code: domain.CodeUnauthenticated, message: messageNoToken}
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"sync"
 	"time"
 
@@ -36,7 +37,11 @@ type Server struct {
 	relay   *relay
 	emitter *Emitter
 	loop    *websocket.Loop // of all WebSocket connections
-	gate    *gate
+	framed  framed
+
+	spent       *types.HttpContext   // stands for requests that are not kept
+	noTransport transports.Transport // stands for what nobody asks of a transport
+	gate        *gate
 	// authenticating holds one token for each handshake that is being authenticated.
 	authenticating chan struct{}
 
@@ -94,6 +99,8 @@ func New(o Options) (*Server, error) {
 	s.adapterCtx, s.cancelAdapter = context.WithCancel(s.ctx)
 	s.hub = newHub(o.Log, o.Logger, o.Metrics, o.Limits)
 	s.relay = newRelay(o, s.hub.wants, s.hub.hear, s.hub.askHeads)
+	s.spent = newContext(&http.Request{Method: http.MethodGet, URL: &url.URL{}, Header: http.Header{}, Body: http.NoBody})
+	s.noTransport = transports.MakeTransport()
 	s.io = socket.NewServer(nil, s.libraryOptions())
 	s.io.Use(s.admit)
 	if err := s.io.On("connection", s.connected); err != nil {
@@ -119,7 +126,7 @@ func (s *Server) libraryOptions() *socket.ServerOptions {
 	o.SetPingTimeout(limits.PingTimeout)
 	// Later than the sweep's: the library closes politely, and a client that does not poll would stay for 30 s more.
 	o.SetConnectTimeout(limits.ConnectTimeout + 2*sweepEvery)
-	o.SetTransports(types.NewSet[transports.TransportCtor](&longPolling{}, &webSockets{loop: s.loop}))
+	o.SetTransports(types.NewSet[transports.TransportCtor](&longPolling{}, &webSockets{loop: s.loop, framed: &s.framed}))
 	o.SetParser(newTextParser())
 	// The origin was checked by Handler; this lets the allowed ones read the answers.
 	o.SetCors(&types.Cors{Origin: func(string) bool { return true }, Credentials: true})
@@ -177,6 +184,10 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	default:
 		if r.Body != nil {
 			r.Body = http.MaxBytesReader(w, r.Body, s.options.Limits.FrameBytes)
+		}
+		if direct(r) {
+			s.openDirect(w, r)
+			return
 		}
 		r, done := settling(r)
 		defer done()
@@ -274,7 +285,7 @@ func (s *Server) shutDown(ctx context.Context) {
 func (s *Server) Emitter() *Emitter { return s.emitter }
 
 // ConnectedClients is how many connections this node has (the seed's io.engine.clientsCount).
-func (s *Server) ConnectedClients() int { return int(s.engine.ClientsCount()) } //nolint:gosec // a count of open connections
+func (s *Server) ConnectedClients() int { return len(s.watched()) }
 
 // Rooms is how many rooms this node has; every socket has one of its own (the seed's io.sockets.adapter.rooms.size).
 func (s *Server) Rooms() int { return s.io.Sockets().Adapter().Rooms().Len() }
@@ -287,6 +298,9 @@ func (s *Server) opened(args ...any) {
 	conn, isSocket := firstOf(args).(engine.Socket)
 	if !isSocket {
 		return
+	}
+	if _, isDirect := conn.(*directSocket); isDirect {
+		return // it is watched, and begins when the library has heard of it
 	}
 	s.watch(conn)
 	if t, holds := conn.Transport().(opener); holds {
@@ -321,6 +335,9 @@ func (s *Server) connected(args ...any) {
 		return
 	}
 	n.begin()
+	if d, isDirect := sock.Conn().(*directSocket); isDirect {
+		d.forgetRequest()
+	}
 	if sock.Conn().ReadyState() == "closed" {
 		// It ended while the library was letting it in, and was not told of it: nobody else would clean up.
 		sock.Disconnect(false)

@@ -22,9 +22,9 @@ type session struct {
 	feed       *feed
 	member     *member
 	from       start
-	direct     *webSocket    // where frames go, once they may; belongs to the feed's goroutine
-	events     *rate.Limiter // all client events
-	reads      *rate.Limiter // sync, which reads the log
+	wire       *websocket.Conn // where frames go, once they may; belongs to the feed's goroutine
+	events     *rate.Limiter   // all client events
+	reads      *rate.Limiter   // sync, which reads the log
 
 	cause   atomic.Pointer[string] // why the server ended it, if it did
 	release sync.Once
@@ -55,14 +55,14 @@ func (n *session) send(f *websocket.Frame) {
 	if !n.socket.Connected() {
 		return
 	}
-	if t := n.direct; t != nil {
-		t.conn.Send(f)
+	if n.wire != nil {
+		n.wire.Send(f)
 		return
 	}
-	t := n.connection.socket.Load()
+	wire := n.connection.wire.Load()
 	packets, options := packetsOf(f)
 	n.socket.Client().WriteToEngine(packets, options)
-	n.direct = t
+	n.wire = wire
 }
 
 // pending implements outlet.

@@ -19,11 +19,11 @@ import (
 type webSockets struct {
 	transports.WebSocketBuilder
 	loop   *websocket.Loop
-	framed framed
+	framed *framed
 }
 
 func (b *webSockets) New(ctx *types.HttpContext) transports.Transport {
-	t := &webSocket{Transport: transports.MakeTransport(), framed: &b.framed, upgrade: ctx.Query().Has("sid")}
+	t := &webSocket{Transport: transports.MakeTransport(), framed: b.framed, upgrade: ctx.Query().Has("sid")}
 	t.Prototype(t)
 	t.Construct(ctx)
 	t.conn = b.loop.Add(ctx.Websocket.NetConn(), t)
