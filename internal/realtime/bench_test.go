@@ -34,7 +34,7 @@ func signalOf(b *testing.B, organizationID int64) *redis.Message {
 func BenchmarkEventWithoutSockets(b *testing.B) {
 	o := Options{Logger: slog.New(slog.DiscardHandler), Prefix: DefaultPrefix}.withDefaults()
 	h := newHub(newFakeLog(), o.Logger, o.Metrics, o.Limits)
-	r := newRelay(o, h.wants, h.hear, func() {})
+	r := newRelay(o, relayEnds{wanted: h.wants, hear: h.hear, connected: func() {}, ended: func(string) {}})
 	defer r.close()
 	m := signalOf(b, 1)
 	b.ReportAllocs()

@@ -13,9 +13,17 @@
 //	                                                                          Log
 //	Emitter.User, Typing, Disconnect…, foreign emitters ─► Redis ─► relay ─► Redis adapter ─► room ─► sockets
 //
-// A socket is in the rooms org_<id>, user_<id> and those chat_<id> that it asked for; also in session_<id> or apikey_<id>, by
-// which it is found when its credentials end. Logged events do not use the room org_<id>: the feed sends them to its members,
-// encoded once for all, because a socket is in the room before its replay has caught up.
+// A socket is in the rooms org_<id>, user_<id> and those chat_<id> that it asked for. Logged events do not use the room
+// org_<id>: the feed sends them to its members, framed once for all, because a socket is in the room before its replay has
+// caught up.
+//
+// # Three kinds of connections
+//
+//	WebSocket from the start ─► directSocket ────────────────────────────────┐
+//	polling, then WebSocket ──► the library's engine socket ─► webSocket ────┴─► websocket.Conn ─► lane ─► kernel
+//	polling ──────────────────► the library's engine socket ─► pollingTransport
+//
+// Frames of a feed go to a websocket.Conn past the library; what the library sends arrives there too, in its order.
 //
 // # Invariants of a feed
 //
@@ -68,8 +76,8 @@
 //
 // Each mend has a test that fails on the stock behaviour. relay.go, line.go, vet.go: what comes from Redis is checked before
 // the adapter sees it, there is no spinning while Redis is away, and emits to no room or to several arrive. decoder.go: no
-// binary packets. opening.go: no handshake is missed. transport.go, polling.go: connections end cleanly on both
-// transports. connection.go: bounded queues in both directions. origins.go: the Origin of every request is checked. Requests
+// binary packets. opening.go: no handshake is missed. transport.go, direct.go, polling.go: connections end cleanly on both
+// transports, and a broadcast is framed once. connection.go: bounded queues in both directions. origins.go: the Origin of every request is checked. Requests
 // between nodes that want an answer (fetchSockets, allRooms, broadcasts with acknowledgement) do not cross nodes.
 //
 // # Who ends what

@@ -143,9 +143,19 @@ func (e *Emitter) DisconnectOrganization(organizationID int64) {
 	e.disconnect(domain.OrganizationRoom(organizationID))
 }
 
-// sessionRoom and apiKeyRoom are rooms of the server's own, by which sockets are found when they must go.
-func sessionRoom(id string) string { return "session_" + id }
-func apiKeyRoom(id int64) string   { return "apikey_" + strconv.FormatInt(id, 10) }
+// sessionRoom and apiKeyRoom name the sockets that must go when a sign-in or an API key ends. They are no rooms that sockets
+// join, which would cost each a kilobyte: the nodes find them among their sessions.
+func sessionRoom(id string) string { return sessionPrefix + id }
+func apiKeyRoom(id int64) string   { return apiKeyPrefix + strconv.FormatInt(id, 10) }
+
+const (
+	sessionPrefix = "session_"
+	apiKeyPrefix  = "apikey_"
+)
+
+func namesCredentials(room string) bool {
+	return strings.HasPrefix(room, sessionPrefix) || strings.HasPrefix(room, apiKeyPrefix)
+}
 
 func (e *Emitter) disconnect(room string) {
 	e.enqueue(&e.urgent, stubbornAttempts, func(library *emitter.Emitter) error {

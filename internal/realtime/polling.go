@@ -2,6 +2,8 @@ package realtime
 
 import (
 	"context"
+	"errors"
+	"io"
 	"net/http"
 	"sync"
 	"time"
@@ -19,11 +21,18 @@ const (
 	farewell = time.Second
 )
 
-// longPolling makes the library's polling transport with two mends.
+// bodyPatience is how long a client may take to send the packets of one request.
+const bodyPatience = 10 * time.Second
+
+// longPolling makes the library's polling transport with mends.
 //
 // The library answers no poll once a transport is closing, because it closes its write queue first: the client, and the
 // HTTP server that wants to shut down, wait for the ping timeout. Here the poll that is open, or the next one, is
 // answered with the close packet.
+//
+// The library takes the packets before an invalid one, and the beginning of a body that is too large or cut short, for all
+// that was sent. Here such a request ends the session, as with the official server. And a second poll ends the session
+// with an answer to the first.
 //
 // And the library sets a request's clean-up function after it has begun to watch for the request's end, so that a client
 // that goes away at the wrong moment makes both touch the same field. Here the end of a request is told only after the
@@ -44,6 +53,7 @@ type pollingTransport struct {
 	mu     sync.Mutex         // guards what follows
 	poll   *types.HttpContext // the newest poll
 	finish func()             // set once the transport is closing and waits for a poll to say so
+	body   *wholeBody         // of the newest request with packets
 }
 
 // Send holds the packet that opens the connection.
@@ -65,10 +75,13 @@ func (t *pollingTransport) OnRequest(ctx *types.HttpContext) {
 	if settled, found := ctx.Request().Context().Value(settledKey{}).(func()); found {
 		defer settled()
 	}
+	if ctx.Method() == http.MethodPost {
+		t.takeBody(ctx)
+	}
 	if ctx.Method() == http.MethodGet {
 		t.mu.Lock()
 		finish := t.finish
-		if finish == nil {
+		if finish == nil && (t.poll == nil || t.poll.IsDone()) {
 			t.poll = ctx
 		}
 		t.mu.Unlock()
@@ -80,6 +93,57 @@ func (t *pollingTransport) OnRequest(ctx *types.HttpContext) {
 		}
 	}
 	t.Polling.OnRequest(ctx)
+}
+
+// takeBody makes sure that a body that is not read to its end is noticed, and that its end comes.
+func (t *pollingTransport) takeBody(ctx *types.HttpContext) {
+	r := ctx.Request()
+	if r.Body == nil {
+		return
+	}
+	// Without a deadline, which only a recorder of tests refuses, a body could drip for ever.
+	_ = http.NewResponseController(ctx.Response()).SetReadDeadline(time.Now().Add(bodyPatience))
+	body := &wholeBody{ReadCloser: r.Body}
+	r.Body = body
+	t.mu.Lock()
+	t.body = body
+	t.mu.Unlock()
+}
+
+// OnData takes the packets of a request.
+func (t *pollingTransport) OnData(data types.BufferInterface) {
+	t.mu.Lock()
+	broken := t.body != nil && t.body.broken
+	t.mu.Unlock()
+	if broken {
+		t.OnPacket(&packet.Packet{Type: packet.ERROR})
+		return
+	}
+	packets, err := t.Parser().DecodePayload(data)
+	for _, p := range packets {
+		if p.Type == packet.CLOSE {
+			t.OnClose()
+			return
+		}
+		t.OnPacket(p)
+	}
+	if err != nil {
+		t.OnPacket(&packet.Packet{Type: packet.ERROR})
+	}
+}
+
+// wholeBody notices that what the library has read when it closes a body was not all. One goroutine uses it.
+type wholeBody struct {
+	io.ReadCloser
+	broken bool
+}
+
+func (b *wholeBody) Close() error {
+	var more [1]byte
+	if _, err := io.ReadFull(b.ReadCloser, more[:]); !errors.Is(err, io.EOF) {
+		b.broken = true
+	}
+	return b.ReadCloser.Close()
 }
 
 // DoClose tells the client, by the poll that is open or the next one, and closes.

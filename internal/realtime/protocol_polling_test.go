@@ -297,6 +297,17 @@ func TestHeartbeat(t *testing.T) {
 		c.ended()
 		require.Less(t, time.Since(began), testkit.Slack(time.Second))
 	})
+	t.Run("the close packet", func(t *testing.T) {
+		t.Parallel()
+		c := joinWire(t, n, w.user(1, 16))
+		c.send(closePacket) // heard at the next ping at the latest, as with the official server
+		for range 2 {
+			if text, err := c.message(); err != nil || text != "2" {
+				return
+			}
+		}
+		t.Error("the session goes on")
+	})
 	t.Run("pings of the other layer and of other versions do not count", func(t *testing.T) {
 		t.Parallel()
 		c := joinWire(t, n, w.user(1, 14))
@@ -369,7 +380,8 @@ func TestUpgrade(t *testing.T) {
 		_ = response.Body.Close()
 		if second != nil {
 			second.send("2probe")
-			second.send("5")
+			_, _ = second.message() // answered or closed
+			require.NoError(t, second.conn.Close())
 		}
 		first.alive(1)
 	})
@@ -406,15 +418,6 @@ func TestUpgrade(t *testing.T) {
 		require.NoError(t, c.conn.Close())
 		p.post(`420["unsubscribe:chat",{"chatId":1001}]`)
 		require.Equal(t, `430[{"ok":true}]`, p.pollPast("6"))
-	})
-	t.Run("and close", func(t *testing.T) {
-		p := joinPoller(t, n, token)
-		c := probe(t, p)
-		c.send("5")
-		c.alive(1)
-		c.send(closePacket)
-		c.ended()
-		p.ended(t)
 	})
 }
 

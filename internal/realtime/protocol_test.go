@@ -205,10 +205,13 @@ func TestWebSocketSplitAtEveryByte(t *testing.T) {
 	for i := 1; i < len(frames); i++ {
 		c.raw(frames[:i])
 		c.raw(frames[i:])
-		f, err := c.frame()
-		require.NoError(t, err)
-		require.Equal(t, byte(opPong), f.opcode, "cut at %d", i)
-		require.True(t, strings.HasPrefix(c.text(), "435["), "cut at %d", i)
+		var answers []string // in either order
+		for range 2 {
+			f, err := c.frame()
+			require.NoError(t, err, "cut at %d", i)
+			answers = append(answers, fmt.Sprintf("%x %.4s", f.opcode, f.payload))
+		}
+		require.ElementsMatch(t, []string{"a a", "1 435["}, answers, "cut at %d", i)
 		if i%40 == 0 { // at most 100 events a second of one socket: go on with another
 			c = joinWire(t, n, w.user(1, 10))
 		}

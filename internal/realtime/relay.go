@@ -34,10 +34,9 @@ type relay struct {
 	broadcast string // prefix of the channels of broadcasts: "socket.io#/#"
 	request   string // the channel of requests: "socket.io-request#/#"
 
-	wanted    func(organizationID int64) bool // whether hear has a use for an organization's events
-	hear      func(domain.Event)              // takes the committed events
-	connected func()                          // told after every (re)connect: something may have been missed
-	up        atomic.Bool
+	relayEnds
+
+	up atomic.Bool
 
 	tasks sync.WaitGroup
 
@@ -46,11 +45,19 @@ type relay struct {
 	closed bool
 }
 
-func newRelay(o Options, wanted func(int64) bool, hear func(domain.Event), connected func()) *relay {
+// relayEnds are those to whom the relay brings what is not for the adapter.
+type relayEnds struct {
+	wanted    func(organizationID int64) bool // whether hear has a use for an organization's events
+	hear      func(domain.Event)              // takes the committed events
+	connected func()                          // told after every (re)connect: something may have been missed
+	ended     func(credentials string)        // takes the names of sign-ins and API keys that are no more: see sessionRoom
+}
+
+func newRelay(o Options, ends relayEnds) *relay {
 	r := &relay{
 		UniversalClient: o.Redis, logger: o.Logger, metrics: o.Metrics, limits: o.Limits,
 		broadcast: o.Prefix + "#/#", request: o.Prefix + "-request#/#",
-		wanted: wanted, hear: hear, connected: connected, lines: map[*line]struct{}{},
+		relayEnds: ends, lines: map[*line]struct{}{},
 	}
 	r.local = redis.NewClient(&redis.Options{
 		Addr: "relay", Dialer: r.dial, Protocol: 2, DisableIdentity: true, MaxRetries: -1, PoolSize: 1,
@@ -185,6 +192,8 @@ func (r *relay) takeRequest(payload string) error {
 		return err
 	case request.event != nil:
 		r.hear(*request.event)
+	case request.ended != "":
+		r.ended(request.ended)
 	case request.canonical != "":
 		r.deliver("", r.request, request.canonical)
 	}

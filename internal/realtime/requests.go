@@ -133,7 +133,7 @@ func (n *session) subscribe(ctx context.Context, args []any) error {
 	if rooms.Has(room) {
 		return nil
 	}
-	const ownRooms = 4 // itself, organization, user, sign-in or key
+	const ownRooms = 3 // itself, organization, user
 	if rooms.Len() >= n.server.options.Limits.RoomsPerSocket+ownRooms {
 		return domain.NewError(domain.CodeRateLimited, "This connection has too many chats open: unsubscribe from some.")
 	}

@@ -122,7 +122,7 @@ func TestBadPayloads(t *testing.T) {
 	gone := ask(t, c, "subscribe:chat", map[string]any{"chatId": 667})
 	require.Contains(t, gone, `"code":"internal"`)
 	require.NotContains(t, gone, "secret detail")
-	require.Equal(t, 4, n.onlySession(t).socket.Rooms().Len(), "no room was joined")
+	require.Equal(t, 3, n.onlySession(t).socket.Rooms().Len(), "no room was joined")
 	require.True(t, c.Connected())
 }
 

@@ -98,7 +98,7 @@ func New(o Options) (*Server, error) {
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.adapterCtx, s.cancelAdapter = context.WithCancel(s.ctx)
 	s.hub = newHub(o.Log, o.Logger, o.Metrics, o.Limits)
-	s.relay = newRelay(o, s.hub.wants, s.hub.hear, s.hub.askHeads)
+	s.relay = newRelay(o, relayEnds{wanted: s.hub.wants, hear: s.hub.hear, connected: s.hub.askHeads, ended: s.credentialsEnded})
 	s.spent = newContext(&http.Request{Method: http.MethodGet, URL: &url.URL{}, Header: http.Header{}, Body: http.NoBody})
 	s.noTransport = transports.MakeTransport()
 	s.io = socket.NewServer(nil, s.libraryOptions())
@@ -127,7 +127,7 @@ func (s *Server) libraryOptions() *socket.ServerOptions {
 	// Later than the sweep's: the library closes politely, and a client that does not poll would stay for 30 s more.
 	o.SetConnectTimeout(limits.ConnectTimeout + 2*sweepEvery)
 	o.SetTransports(types.NewSet[transports.TransportCtor](&longPolling{}, &webSockets{loop: s.loop, framed: &s.framed}))
-	o.SetParser(newTextParser())
+	o.SetParser(newTextParser(s.logger))
 	// The origin was checked by Handler; this lets the allowed ones read the answers.
 	o.SetCors(&types.Cors{Origin: func(string) bool { return true }, Credentials: true})
 	o.SetAdapter(&adapter.RedisAdapterBuilder{Redis: s.redisClient(), Opts: s.adapterOptions()})
@@ -393,6 +393,21 @@ func (s *Server) sweep() {
 				}
 			}
 		}
+	}
+}
+
+// credentialsEnded disconnects the sockets that were let in with a sign-in or an API key that is no more: see sessionRoom.
+func (s *Server) credentialsEnded(name string) {
+	s.mu.RLock()
+	var gone []*session
+	for n := range s.sessions {
+		if p := n.principal; (p.SessionID != "" && sessionRoom(p.SessionID) == name) || (p.APIKeyID != 0 && apiKeyRoom(p.APIKeyID) == name) {
+			gone = append(gone, n)
+		}
+	}
+	s.mu.RUnlock()
+	for _, n := range gone {
+		n.disconnect("revoked")
 	}
 }
 

@@ -97,7 +97,7 @@ func TestRoomsAndMetrics(t *testing.T) {
 	for _, r := range n.io.Sockets().Adapter().Rooms().Keys() {
 		rooms = append(rooms, string(r))
 	}
-	require.ElementsMatch(t, []string{"org_1", "user_10", "session_sign-in-10", c.ID()}, rooms)
+	require.ElementsMatch(t, []string{"org_1", "user_10", c.ID()}, rooms)
 	require.Len(t, rooms, n.Rooms())
 	require.NoError(t, c.Disconnect(testkit.Context(t)))
 	testkit.Eventually(t, "the end of the socket", func() bool { return n.ConnectedClients() == 0 && n.Rooms() == 0 })

@@ -75,12 +75,6 @@ func (n *session) begin() {
 	rooms := []socket.Room{
 		socket.Room(domain.OrganizationRoom(n.principal.OrganizationID)), socket.Room(domain.UserRoom(n.principal.UserID)),
 	}
-	if n.principal.SessionID != "" {
-		rooms = append(rooms, socket.Room(sessionRoom(n.principal.SessionID)))
-	}
-	if n.principal.APIKeyID != 0 {
-		rooms = append(rooms, socket.Room(apiKeyRoom(n.principal.APIKeyID)))
-	}
 	n.socket.Join(rooms...)
 	n.server.logger.Info("[Socket.IO] connected", n.attributes(slog.String("transport", n.socket.Conn().Transport().Name()))...)
 	n.server.logger.Debug("[Socket.IO] joined", n.attributes(slog.String("room", string(rooms[0])))...)
@@ -97,6 +91,9 @@ func (n *session) begin() {
 	drained := func() { n.feed.drained(n.member) }
 	n.connection.flushes.Store(&drained)
 	n.feed.post(func(f *feed) { f.attach(n.member, n.from) })
+	if n.cause.Load() != nil {
+		n.leave() // its credentials ended while it was let in
+	}
 }
 
 // end gives everything back. It may be called more than once, and before begin.
@@ -145,6 +142,10 @@ func (n *session) disconnect(cause string) {
 		return
 	}
 	n.server.metrics.Cut(cause)
+	n.leave()
+}
+
+func (n *session) leave() {
 	n.server.background(func() { n.socket.Disconnect(true) })
 }
 

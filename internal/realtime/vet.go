@@ -29,10 +29,11 @@ const (
 )
 
 // request is a checked message of the request channel: a committed event, or an order for the adapter in the form in which
-// it is passed on, or neither: an event that nobody here wants.
+// it is passed on, or the name of credentials that ended, or nothing: an event that nobody here wants.
 type request struct {
 	event     *domain.Event
 	canonical string
+	ended     string
 }
 
 // order is what may be asked of all nodes: that sockets join or leave rooms, or are disconnected.
@@ -75,6 +76,9 @@ func checkRequest(payload string, wanted func(organizationID int64) bool) (reque
 	case redisadapter.REMOTE_JOIN, redisadapter.REMOTE_LEAVE, redisadapter.REMOTE_DISCONNECT:
 		if r.Opts == nil {
 			return request{}, errors.New("a request for a single socket")
+		}
+		if rooms := r.Opts.Rooms; r.Type == redisadapter.REMOTE_DISCONNECT && len(rooms) == 1 && namesCredentials(string(rooms[0])) {
+			return request{ended: string(rooms[0])}, nil
 		}
 		canonical, err := json.Marshal(r.order)
 		return request{canonical: string(canonical)}, err
