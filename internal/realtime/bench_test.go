@@ -47,6 +47,7 @@ type countingOutlet struct{ n int }
 
 func (c *countingOutlet) send(*websocket.Frame) { c.n++ }
 func (c *countingOutlet) pending() int64        { return 0 }
+func (c *countingOutlet) tell()                 {}
 
 // What a feed pays for an event with a thousand sockets, without their transports.
 func BenchmarkFanout(b *testing.B) {
@@ -55,7 +56,7 @@ func BenchmarkFanout(b *testing.B) {
 	f := newFeed(h, 1)
 	f.epoch = testEpoch
 	for range 1000 {
-		f.members[&member{out: &countingOutlet{}, live: true}] = struct{}{}
+		f.attach(&member{out: &countingOutlet{}}, start{epoch: testEpoch})
 	}
 	data := json.RawMessage(`{"content":"` + strings.Repeat("x", 560) + `"}`)
 	b.ReportAllocs()

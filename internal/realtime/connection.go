@@ -40,7 +40,7 @@ type connection struct {
 	joined   atomic.Bool
 	admitted atomic.Bool // it has a session now
 	cut      atomic.Bool
-	flushes  atomic.Pointer[func()] // told when the client took some of what was queued
+	flushes  atomic.Pointer[func()] // what taken calls
 
 	behind  time.Time // since when much is queued; belongs to the sweep, like the next one
 	tookSum int64     // what had been taken by then
@@ -160,9 +160,7 @@ func (c *connection) onFlush(args ...any) {
 	}
 	c.queued.Add(-taken)
 	c.flushed.Add(taken)
-	if c.wire.Load() == nil {
-		c.taken()
-	}
+	c.taken()
 }
 
 // uses notes the transport that the connection has now.
@@ -173,10 +171,17 @@ func (c *connection) uses(transport any) {
 	}
 }
 
-// taken is called when the client took some of what was queued.
+// taken is called when the client took some of what was queued, if somebody asked.
 func (c *connection) taken() {
 	if told := c.flushes.Load(); told != nil {
 		(*told)()
+	}
+}
+
+// tell asks for taken to be called. The library's own queue tells it anyway.
+func (c *connection) tell() {
+	if w := c.wire.Load(); w != nil {
+		w.TellSent()
 	}
 }
 

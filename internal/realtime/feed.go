@@ -39,7 +39,7 @@ type feed struct {
 	target  int64  // the highest seq known to exist
 	ring    ring
 	early   map[int64]domain.Event
-	members map[*member]struct{}
+	members []*member
 	pages   map[int64]*pageRequest // reads for replays, by page number
 	reading bool                   // a read for a gap is under way
 	gap     *time.Timer
@@ -55,7 +55,7 @@ func newFeed(h *hub, organizationID int64) *feed {
 	return &feed{
 		hub: h, organizationID: organizationID,
 		wake: make(chan struct{}, 1), quit: make(chan struct{}), ready: make(chan struct{}),
-		ring: ring{limits: h.limits}, early: map[int64]domain.Event{}, members: map[*member]struct{}{},
+		ring: ring{limits: h.limits}, early: map[int64]domain.Event{},
 		pages: map[int64]*pageRequest{}, gap: gap,
 	}
 }
@@ -172,7 +172,7 @@ func (f *feed) reset(head Head, reason string) {
 	f.hub.pages.forget(f.organizationID)
 	clear(f.pages)
 	spread := len(f.members)
-	for m := range f.members {
+	for _, m := range f.members {
 		f.resetMember(m, reason, spread)
 	}
 }
@@ -234,7 +234,7 @@ func (f *feed) advanceFrame(fr *frame) {
 	f.ring.push(fr)
 	f.publish()
 	sent := 0
-	for m := range f.members {
+	for _, m := range f.members {
 		if f.offer(m, fr) {
 			sent++
 		}

@@ -52,6 +52,8 @@ func (s *sink) send(f *websocket.Frame) {
 	s.seqs = append(s.seqs, seq)
 }
 
+func (*sink) tell() {}
+
 func (s *sink) pending() int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -24,6 +24,8 @@ type outlet interface {
 	send(f *websocket.Frame)
 	// pending is how many bytes are queued that the transport has not taken.
 	pending() int64
+	// tell asks for feed.drained to be called when the transport has taken some of them.
+	tell()
 }
 
 // member is a socket on a feed. All fields but resume belong to the feed's goroutine.
@@ -33,6 +35,9 @@ type member struct {
 	live   bool  // false: at is behind the cursor, and a replay goes on
 	page   *page // the stretch of the log that the replay is in
 	resume atomic.Bool
+
+	attached bool
+	index    int // in the feed's members
 }
 
 // start is where a socket wants to begin.
@@ -44,7 +49,8 @@ type start struct {
 
 // attach adds a member to the feed. It gets every event behind from, in order, each once.
 func (f *feed) attach(m *member, from start) {
-	f.members[m] = struct{}{}
+	m.attached, m.index = true, len(f.members)
+	f.members = append(f.members, m)
 	f.place(m, from)
 }
 
@@ -69,12 +75,22 @@ func (f *feed) place(m *member, from start) {
 
 // seek sends a member again what lies behind seq.
 func (f *feed) seek(m *member, from start) {
-	if _, attached := f.members[m]; attached && (from.bad || from.epoch != "" || from.seq < m.at) {
+	if m.attached && (from.bad || from.epoch != "" || from.seq < m.at) {
 		f.place(m, from)
 	}
 }
 
-func (f *feed) detach(m *member) { delete(f.members, m) }
+func (f *feed) detach(m *member) {
+	if !m.attached {
+		return
+	}
+	last := len(f.members) - 1
+	f.members[m.index] = f.members[last]
+	f.members[m.index].index = m.index
+	f.members[last] = nil
+	f.members = f.members[:last]
+	m.attached, m.live, m.page = false, false, nil
+}
 
 // offer sends a live member the newest frame, unless it has it or cannot take it now.
 func (f *feed) offer(m *member, fr *frame) bool {
@@ -94,6 +110,7 @@ func (f *feed) offer(m *member, fr *frame) bool {
 // pause waits for the socket to take what is queued: drained calls the feed again.
 func (f *feed) pause(m *member) {
 	m.resume.Store(true)
+	m.out.tell()
 	if m.out.pending() <= replayAhead && m.resume.CompareAndSwap(true, false) {
 		// It drained between the look and the note.
 		f.post(func(f *feed) { f.step(m) })
@@ -109,7 +126,7 @@ func (f *feed) drained(m *member) {
 
 // step sends a member what it missed, as far as it can take it now.
 func (f *feed) step(m *member) {
-	if _, attached := f.members[m]; !attached || m.live {
+	if !m.attached || m.live {
 		return
 	}
 	sent := 0
@@ -207,7 +224,7 @@ func (f *feed) pageRead(number int64, r *pageRequest, begin int64, p domain.Even
 	read, complete := newPage(begin, p)
 	f.keep(number, read)
 	for _, m := range r.waiting {
-		if _, attached := f.members[m]; !attached || m.live {
+		if !m.attached || m.live {
 			continue
 		}
 		switch {
@@ -261,9 +278,8 @@ func (f *feed) verify(m *member) {
 	at, epoch := m.at, f.epoch
 	f.hub.read(f.organizationID, at, 1, "verify", func(p domain.EventPage, err error) {
 		f.post(func(f *feed) {
-			_, attached := f.members[m]
 			switch {
-			case !attached || f.epoch != epoch || m.at != at || f.cursor >= at:
+			case !m.attached || f.epoch != epoch || m.at != at || f.cursor >= at:
 				return
 			case err != nil:
 				time.AfterFunc(retryRead, func() { f.post(func(f *feed) { f.verifyAgain(m, at) }) })
@@ -280,7 +296,7 @@ func (f *feed) verify(m *member) {
 }
 
 func (f *feed) verifyAgain(m *member, at int64) {
-	if _, attached := f.members[m]; attached && m.at == at && f.cursor < at {
+	if m.attached && m.at == at && f.cursor < at {
 		f.verify(m)
 	}
 }

@@ -27,6 +27,10 @@ const syncBytes = 256 << 10
 
 var errRate = domain.NewError(domain.CodeRateLimited, "Too many events from this connection: slow down and try again.")
 
+// errNotSubscribed is the answer to typing in a chat that is not open on this connection. It is the same for chats of others
+// and for those that do not exist: nobody looks.
+var errNotSubscribed = domain.NewError(domain.CodeConflict, "This connection has not opened that chat: send subscribe:chat first.")
+
 // okAck is the plain answer to a client event that worked.
 type okAck struct {
 	OK bool `json:"ok"`
@@ -168,7 +172,7 @@ func (n *session) passOn(ctx context.Context, args []any, on bool) error {
 		return problem
 	}
 	if !n.socket.Rooms().Has(socket.Room(domain.ChatRoom(chatID))) {
-		return domain.NotFound("chat") // not open here: whether it exists is nobody's business
+		return errNotSubscribed
 	}
 	if !n.noteTyping(chatID, on) {
 		return nil
@@ -217,7 +221,7 @@ func (n *session) sync(ctx context.Context, args []any, wantsAnswer bool) (any, 
 		return nil, errRate
 	}
 	if !wantsAnswer {
-		n.feed.post(func(f *feed) { f.seek(n.member, from) })
+		n.feed.post(func(f *feed) { f.seek(&n.member, from) })
 		return okAck{OK: true}, nil
 	}
 	p, err := n.server.hub.readNow(ctx, n.principal.OrganizationID, from.seq, pageSize, "sync")

@@ -15,16 +15,17 @@ import (
 
 // session is a socket that was let in: who it is, and what must be given back when it ends.
 type session struct {
+	member member          // first, with wire: what every frame needs
+	wire   *websocket.Conn // where frames go, once they may; belongs to the feed's goroutine
+
 	server     *Server
 	socket     *socket.Socket
 	connection *connection
 	principal  domain.Principal
 	feed       *feed
-	member     *member
 	from       start
-	wire       *websocket.Conn // where frames go, once they may; belongs to the feed's goroutine
-	events     *rate.Limiter   // all client events
-	reads      *rate.Limiter   // sync, which reads the log
+	events     *rate.Limiter // all client events
+	reads      *rate.Limiter // sync, which reads the log
 
 	cause   atomic.Pointer[string] // why the server ended it, if it did
 	release sync.Once
@@ -44,7 +45,7 @@ func newSession(s *Server, sock *socket.Socket, p domain.Principal, f *feed, fro
 		server: s, socket: sock, connection: s.watch(sock.Conn()), principal: p, feed: f, from: from,
 		events: rate.NewLimiter(rate.Limit(limit), limit), reads: rate.NewLimiter(5, 20), typing: map[int64]time.Time{},
 	}
-	n.member = &member{out: n}
+	n.member.out = n
 	return n
 }
 
@@ -52,11 +53,11 @@ func newSession(s *Server, sock *socket.Socket, p domain.Principal, f *feed, fro
 // library's way. When that first one has gone through the library, which hands over in order and under a lock, nothing older
 // is left there, and the next ones cannot overtake.
 func (n *session) send(f *websocket.Frame) {
-	if !n.socket.Connected() {
-		return
-	}
 	if n.wire != nil {
 		n.wire.Send(f)
+		return
+	}
+	if !n.socket.Connected() {
 		return
 	}
 	wire := n.connection.wire.Load()
@@ -66,7 +67,15 @@ func (n *session) send(f *websocket.Frame) {
 }
 
 // pending implements outlet.
-func (n *session) pending() int64 { return n.connection.pending() }
+func (n *session) pending() int64 {
+	if n.wire != nil {
+		return n.wire.Queued()
+	}
+	return n.connection.pending()
+}
+
+// tell implements outlet.
+func (n *session) tell() { n.connection.tell() }
 
 // begin joins the rooms and the feed. The library calls it in the socket's queue, right after the client was told that it is
 // connected.
@@ -88,9 +97,9 @@ func (n *session) begin() {
 		n.expiry = time.AfterFunc(time.Until(expires), func() { n.disconnect("expired") })
 	}
 	n.attached = true
-	drained := func() { n.feed.drained(n.member) }
+	drained := func() { n.feed.drained(&n.member) }
 	n.connection.flushes.Store(&drained)
-	n.feed.post(func(f *feed) { f.attach(n.member, n.from) })
+	n.feed.post(func(f *feed) { f.attach(&n.member, n.from) })
 	if n.cause.Load() != nil {
 		n.leave() // its credentials ended while it was let in
 	}
@@ -105,7 +114,7 @@ func (n *session) end() {
 			n.expiry.Stop()
 		}
 		if n.attached {
-			n.feed.post(func(f *feed) { f.detach(n.member) })
+			n.feed.post(func(f *feed) { f.detach(&n.member) })
 		}
 		n.mu.Unlock()
 		n.connection.flushes.Store(nil)

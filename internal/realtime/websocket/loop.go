@@ -38,7 +38,7 @@ func (l Limits) withDefaults() Limits {
 type Handler interface {
 	// Message takes a message. data is valid, and may be changed, during the call only.
 	Message(text bool, data []byte)
-	// Sent is called when something that was queued has left. It must not block.
+	// Sent is called once for every TellSent, when something that was queued has left. It must not block.
 	Sent()
 	// Full is called whenever a frame was queued and more than Limits.QueuedBytes wait. It must not block, and should end
 	// the connection: its peer is too slow.
