@@ -13,7 +13,8 @@ import (
 
 var (
 	// How telemetry declares a metric: through its helpers, or with the client library's options.
-	declared = regexp.MustCompile(`(counters?|gauges|histograms)\("([a-z_]+)", "[^"]*"((?:, "[a-z]+")*)\)`)
+	declared = regexp.MustCompile(`(counters?|gauges?|histograms)\("([a-z_]+)", "[^"]*"((?:, "[a-z]+")*)\)`)
+	scraped  = regexp.MustCompile(`NewDesc\("([a-z_]+)", "[^"]*", (nil|\[\]string\{[^}]*\}), nil\)`)
 	options  = regexp.MustCompile(`(Histogram|Gauge|Counter)Opts\{\s*Name: "([a-z_]+)"`)
 	// What a query reads: a metric and, maybe, its matchers.
 	watched = regexp.MustCompile(`\b((?:switchboard|socketio|haproxy|process|go)_[a-z_]+|up)\b(?:\{([^}]*)\})?`)
@@ -53,6 +54,13 @@ func exported(t *testing.T) map[string]map[string]bool {
 	for _, m := range options.FindAllSubmatch(source, -1) {
 		add(string(m[2]), "", string(m[1]) == "Histogram")
 	}
+	for _, m := range scraped.FindAllSubmatch(source, -1) {
+		labels := string(m[2])
+		if labels == "nil" {
+			labels = ""
+		}
+		add(string(m[1]), strings.TrimPrefix(labels, "[]string"), false)
+	}
 	require.Greater(t, len(metrics), 20, "the declarations are written in another way now: change this test")
 	return metrics
 }
@@ -87,11 +95,64 @@ func TestWatchedMetricsAreExported(t *testing.T) {
 		"alerts.yml":       expressions(parse(t, "prometheus/alerts.yml")[0]),
 		"switchboard.json": expressions(board),
 	}
+	seen := map[string]bool{}
 	for file, queries := range sources {
 		require.Greater(t, len(queries), 15, file)
 		for _, query := range queries {
 			checkQuery(t, file, query, metrics)
+			for _, m := range watched.FindAllStringSubmatch(query, -1) {
+				seen[family(m[1])] = true
+			}
 		}
+	}
+	for metric := range metrics {
+		require.True(t, seen[family(metric)], "%s is neither on the dashboard nor in an alert", metric)
+	}
+}
+
+// family is a metric's name without what a histogram's series add.
+func family(metric string) string {
+	for _, suffix := range []string{"_bucket", "_count", "_sum"} {
+		metric = strings.TrimSuffix(metric, suffix)
+	}
+	return metric
+}
+
+// What is exported is watched or documented on purpose: the table of docs/operations.md has each metric with its labels, and no
+// other.
+func TestDocumentedMetricsAreExported(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join("..", "docs", "operations.md"))
+	require.NoError(t, err)
+	rows := regexp.MustCompile("(?m)^\\| (`(?:switchboard|socketio)_[^|]*)\\|([^|]*)\\|").FindAllSubmatch(text, -1)
+	require.Greater(t, len(rows), 15)
+	code := regexp.MustCompile("`([a-z_]+)`")
+	documented := map[string]bool{}
+	metrics := exported(t)
+	for _, row := range rows {
+		inRow := map[string]bool{}
+		for _, name := range code.FindAllSubmatch(row[1], -1) {
+			metric := string(name[1])
+			require.False(t, documented[metric], "%s has two rows", metric)
+			documented[metric] = true
+			labels := metrics[metric]
+			if labels == nil {
+				labels = metrics[metric+"_bucket"]
+			}
+			require.NotNil(t, labels, "docs/operations.md has a metric that is not exported: %s", metric)
+			for label := range labels {
+				inRow[label] = true
+			}
+		}
+		for _, label := range code.FindAllSubmatch(row[2], -1) {
+			require.True(t, inRow[string(label[1])], "%s: no label %s", row[1], label[1])
+			delete(inRow, string(label[1]))
+		}
+		for label := range inRow {
+			require.Contains(t, []string{"instance", "job", "le"}, label, "%s: a label without a word", row[1])
+		}
+	}
+	for metric := range metrics {
+		require.True(t, documented[family(metric)], "%s is exported and not in docs/operations.md", metric)
 	}
 }
 

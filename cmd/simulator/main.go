@@ -12,15 +12,17 @@ import (
 
 	"switchboard/internal/simulator"
 	"switchboard/internal/simulator/cloudapi"
+	"switchboard/internal/simulator/telegram"
 )
 
 func main() {
 	listen := flag.String("listen", "127.0.0.1:4000", "`address` of the WhatsApp Cloud API simulator and its page")
 	webhook := flag.String("webhook-url", "http://127.0.0.1:3000/webhooks/waba", "`URL` at which the product takes the demo number's webhooks")
+	telegramListen := flag.String("telegram-listen", "127.0.0.1:4001", "`address` of the Telegram Bot API simulator and its page")
 	level := flag.String("log-level", "info", "debug, info, warn or error")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := run(ctx, *listen, *webhook, *level)
+	err := run(ctx, *listen, *webhook, *telegramListen, *level)
 	stop()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "simulator:", err)
@@ -28,7 +30,7 @@ func main() {
 	}
 }
 
-func run(ctx context.Context, listen, webhook, level string) error {
+func run(ctx context.Context, listen, webhook, telegramListen, level string) error {
 	if flag.NArg() > 0 {
 		return fmt.Errorf("unexpected argument %q; --help lists the flags", flag.Arg(0))
 	}
@@ -42,7 +44,16 @@ func run(ctx context.Context, listen, webhook, level string) error {
 	if err != nil {
 		return fmt.Errorf("-webhook-url is %q; it must be an http or https URL: %w", webhook, err)
 	}
-	return simulator.Run(ctx, log, os.Stdout, simulator.Part{
-		Name: "WhatsApp Cloud API", Listen: listen, Provider: waba, Hint: number.Hint,
+	bot := telegram.DemoBot()
+	bots, err := telegram.New(telegram.Options{
+		Logger: log, Bots: []telegram.Bot{bot}, Customers: telegram.DemoCustomers(), AutoRegister: true,
 	})
+	if err != nil {
+		return err
+	}
+	return simulator.Run(
+		ctx, log, os.Stdout,
+		simulator.Part{Name: "WhatsApp Cloud API", Listen: listen, Provider: waba, Hint: number.Hint},
+		simulator.Part{Name: "Telegram Bot API", Listen: telegramListen, Provider: bots, Hint: bot.Hint},
+	)
 }

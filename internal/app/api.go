@@ -18,6 +18,7 @@ import (
 	"switchboard/internal/httpapi"
 	"switchboard/internal/realtime"
 	"switchboard/internal/store"
+	"switchboard/internal/telemetry"
 	"switchboard/internal/webhook"
 )
 
@@ -90,13 +91,12 @@ func newAPINode(c *core) (*apiNode, error) {
 	n.sockets, err = realtime.New(realtime.Options{
 		Redis: c.redis, Authenticator: n.accounts, Chats: c.store, Log: eventLog{c.store}, Typing: typing{c},
 		AllowedOrigins: c.cfg.CORSOrigins, Logger: c.logger, Metrics: c.realtimeMetrics(),
+		Limits: realtime.Limits{AdmissionRate: c.cfg.SocketsPerSecond},
 	})
 	if err != nil {
 		return nil, err
 	}
-	c.metrics.WatchSockets(
-		func() float64 { return float64(n.sockets.ConnectedClients()) },
-		func() float64 { return float64(n.sockets.Rooms()) })
+	c.metrics.WatchSockets(func() telemetry.Sockets { return socketGauges(n.sockets) })
 	n.intake = webhook.New(webhook.Options{
 		Inbox: c.inbox, Sources: c.webhookSources, KnowsToken: c.knowsVerifyToken, Logger: c.logger,
 		Measure: func(result string) { c.metrics.Webhooks.WithLabelValues(result).Inc() },

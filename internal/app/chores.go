@@ -17,9 +17,6 @@ const (
 	// orphanInterval is the pause between two looks for channels whose worker
 	// is gone.
 	orphanInterval = 5 * time.Second
-	// eventRetention is how long events can be replayed. Who was away for
-	// longer is told to refetch.
-	eventRetention = 7 * 24 * time.Hour
 )
 
 // chores is the housekeeping of an API node: old events, ended sessions, files
@@ -79,14 +76,16 @@ func (c *chores) stop() {
 	c.wg.Wait()
 }
 
+// prune cuts the event logs to what is kept. Whose position is cut off is told
+// to refetch.
 func (c *core) prune(ctx context.Context) error {
 	ids, err := c.store.OrganizationIDs(ctx)
 	if err != nil {
 		return err
 	}
-	before := domain.At(time.Now().Add(-eventRetention))
+	before := domain.At(time.Now().Add(-c.cfg.EventRetention))
 	for _, id := range ids {
-		if _, err := c.store.PruneEvents(ctx, id, before); err != nil {
+		if _, err := c.store.PruneEvents(ctx, id, before, int64(c.cfg.EventsKept)); err != nil {
 			return err
 		}
 	}

@@ -56,7 +56,7 @@ func newCore(ctx context.Context, cfg config.Config, logger *slog.Logger) (c *co
 			err = errors.Join(err, c.close())
 		}
 	}()
-	if c.store, err = openStore(ctx, cfg, logger); err != nil {
+	if c.store, err = openStore(ctx, cfg, logger, c.epochsRenewed); err != nil {
 		return c, err
 	}
 	c.onClose(c.store.Close)
@@ -141,15 +141,23 @@ func (c *core) close() error {
 	return failed
 }
 
+// epochsRenewed is called when this process has given the event logs new
+// epochs.
+func (c *core) epochsRenewed(reason string) {
+	c.metrics.NewEpochs.WithLabelValues(reason).Inc()
+	c.logger.Warn("the database is not the one that it was: all clients are told to fetch everything anew", slog.String("reason", reason))
+}
+
 // waitForDatabase is how long a process waits for PostgreSQL at its start: in
 // a cluster everything starts at once.
 const waitForDatabase = time.Minute
 
 // openStore opens the database, waiting for one that is still starting.
-func openStore(ctx context.Context, cfg config.Config, logger *slog.Logger) (*store.Store, error) {
+func openStore(ctx context.Context, cfg config.Config, logger *slog.Logger, renewed func(reason string)) (*store.Store, error) {
+	options := store.Options{MaxConnections: cfg.DatabaseMaxConns, Renewed: renewed}
 	deadline := time.Now().Add(waitForDatabase)
 	for pause := 100 * time.Millisecond; ; pause = min(2*pause, 2*time.Second) {
-		s, err := store.Open(ctx, cfg.DatabaseURL.Reveal(), store.Options{MaxConnections: cfg.DatabaseMaxConns})
+		s, err := store.Open(ctx, cfg.DatabaseURL.Reveal(), options)
 		if err == nil {
 			return s, nil
 		}

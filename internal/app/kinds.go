@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"switchboard/internal/channel"
+	"switchboard/internal/channel/telegram"
 	"switchboard/internal/channel/waba"
 	"switchboard/internal/config"
 	"switchboard/internal/domain"
@@ -15,7 +16,8 @@ import (
 // settings. A kind that is missing is refused when somebody makes a channel.
 func kinds() map[domain.ChannelKind]inbox.ConfigParser {
 	return map[domain.ChannelKind]inbox.ConfigParser{
-		domain.KindWABA: waba.ParseConfig,
+		domain.KindWABA:     waba.ParseConfig,
+		domain.KindTelegram: telegram.ParseConfig,
 	}
 }
 
@@ -28,5 +30,9 @@ func factories(cfg config.Config) (map[domain.ChannelKind]channel.Factory, error
 	if err != nil {
 		return nil, fmt.Errorf("WABA_API_URL: %w", err)
 	}
-	return map[domain.ChannelKind]channel.Factory{domain.KindWABA: cloud}, nil
+	bots, err := telegram.NewFactory(telegram.Options{API: cfg.TelegramAPIEndpoint, Files: cfg.TelegramFileEndpoint})
+	if err != nil {
+		return nil, fmt.Errorf("TELEGRAM_API_ENDPOINT or TELEGRAM_FILE_ENDPOINT: %w", err)
+	}
+	return map[domain.ChannelKind]channel.Factory{domain.KindWABA: cloud, domain.KindTelegram: bots}, nil
 }

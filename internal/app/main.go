@@ -28,6 +28,7 @@ type Process interface {
 func Main(process config.Process, args []string, stdout, stderr io.Writer,
 	start func(context.Context, config.Config, *slog.Logger, io.Writer) (Process, error),
 ) int {
+	args, newEpoch := cutNewEpoch(process, args)
 	cfg, err := config.Load(process, args, os.LookupEnv)
 	if errors.Is(err, config.ErrHelp) {
 		_, _ = fmt.Fprint(stdout, config.Usage(process))
@@ -48,6 +49,11 @@ func Main(process config.Process, args []string, stdout, stderr io.Writer,
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	if newEpoch {
+		start = func(context.Context, config.Config, *slog.Logger, io.Writer) (Process, error) {
+			return order(func(ctx context.Context) error { return giveNewEpochs(ctx, cfg, logger, stdout) }), nil
+		}
+	}
 	p, err := start(ctx, cfg, logger, stdout)
 	if err == nil {
 		// A second signal ends a drain that takes too long.
@@ -60,6 +66,12 @@ func Main(process config.Process, args []string, stdout, stderr io.Writer,
 	}
 	return 0
 }
+
+// order is a process that does one thing and ends.
+type order func(ctx context.Context) error
+
+// Run implements Process.
+func (o order) Run(ctx context.Context) error { return o(ctx) }
 
 // redisLog takes what the Redis client would print to stderr. Those who use
 // the client report its errors themselves.

@@ -68,12 +68,23 @@ type Host interface {
 	OpenMedia(ctx context.Context, mediaID int64) (io.ReadCloser, domain.Media, error)
 }
 
+// Intake is what the worker gives beside Host to sessions whose provider hands
+// out what follows a position and forgets what lies before it.
+type Intake interface {
+	// Position is that of the last batch that was committed, empty at first.
+	Position(ctx context.Context) (string, error)
+	// ReceiveBatch is Host.Receive that commits the batch's position in the
+	// same transaction.
+	ReceiveBatch(ctx context.Context, batch domain.Batch) error
+}
+
 // Config is what a session is made from.
 type Config struct {
 	Channel domain.Channel
 	// Secrets are the channel's credentials, unsealed. They stay in memory.
 	Secrets map[string]string
 	Host    Host
+	Intake  Intake
 	Logger  *slog.Logger
 }
 

@@ -80,6 +80,10 @@ type Config struct {
 	AccessTokenTTL  time.Duration // life of an access token
 	RefreshTokenTTL time.Duration // life of a refresh token since its last rotation
 
+	SocketsPerSecond int           // new Socket.IO connections that a node admits per second
+	EventRetention   time.Duration // how long events of the log are kept
+	EventsKept       int           // most events that are kept of one organization
+
 	MediaURL      Secret // file://… or s3://…
 	MediaMaxBytes Bytes  // largest single media object
 
@@ -115,6 +119,9 @@ func Defaults(p Process) Config {
 		DatabaseMaxConns:     20,
 		Registration:         RegistrationClosed,
 		AccessTokenTTL:       15 * time.Minute,
+		SocketsPerSecond:     500,
+		EventRetention:       7 * 24 * time.Hour,
+		EventsKept:           1_000_000,
 		RefreshTokenTTL:      30 * 24 * time.Hour,
 		MediaURL:             "file://./data/media",
 		MediaMaxBytes:        100 << 20,

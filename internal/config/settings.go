@@ -53,7 +53,7 @@ func oneOf(field func(c *Config) *string, values ...string) func(c *Config) bool
 }
 
 // settings is the table, in the order of files and help.
-var settings = concat(generalSettings, httpSettings, storageSettings, accessSettings, mediaSettings, workerSettings, providerSettings)
+var settings = concat(generalSettings, httpSettings, storageSettings, accessSettings, socketSettings, mediaSettings, workerSettings, providerSettings)
 
 func concat(groups ...[]setting) []setting {
 	var all []setting
@@ -247,6 +247,31 @@ var accessSettings = []setting{
 		want:  "a duration from 1h to 8760h",
 		field: func(c *Config) any { return &c.RefreshTokenTTL },
 		ok:    between(func(c *Config) *time.Duration { return &c.RefreshTokenTTL }, time.Hour, 8760*time.Hour),
+	},
+}
+
+var socketSettings = []setting{
+	{
+		env: "SOCKETS_PER_SECOND", in: serving, group: "Sockets",
+		usage: "New Socket.IO connections that this node admits per second, and as many at once. Of more, those that would pass within " +
+			"2 s wait, and the rest is told to come again: after an outage thousands of clients come back in one moment.",
+		want:  "a whole number from 1 to 100000",
+		field: func(c *Config) any { return &c.SocketsPerSecond },
+		ok:    between(func(c *Config) *int { return &c.SocketsPerSecond }, 1, 100_000),
+	},
+	{
+		env: "EVENT_RETENTION", in: serving, group: "Sockets",
+		usage: "How long events stay in the log. A client that was away for longer is told to fetch everything anew.",
+		want:  "a duration from 1h to 8760h",
+		field: func(c *Config) any { return &c.EventRetention },
+		ok:    between(func(c *Config) *time.Duration { return &c.EventRetention }, time.Hour, 8760*time.Hour),
+	},
+	{
+		env: "EVENTS_KEPT", in: serving, group: "Sockets",
+		usage: "Most events that the log of one organization keeps, if EVENT_RETENTION would keep more.",
+		want:  "a whole number from 1000 to 1000000000",
+		field: func(c *Config) any { return &c.EventsKept },
+		ok:    between(func(c *Config) *int { return &c.EventsKept }, 1000, 1_000_000_000),
 	},
 }
 

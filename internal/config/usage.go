@@ -21,6 +21,9 @@ func Usage(p Process) string {
 	b.WriteString("Every setting is a flag, an environment variable and a key of the YAML file (the variable in lower case).\n" +
 		"Flags win over the environment, the environment over the file. Secrets have no flag; they may also come from the\n" +
 		"file that NAME_FILE names.\n\n  -config FILE\n        YAML file with settings, such as configs/" + p.String() + ".yaml\n  -help\n        this text\n")
+	if p&serving != 0 {
+		b.WriteString("  -new-epoch\n        give every event log a new epoch, so that all clients fetch everything anew, and exit: after a restore\n")
+	}
 	group := ""
 	for _, s := range settings {
 		if s.in&p == 0 {

@@ -32,6 +32,9 @@ type Peer struct {
 	Kind       ChatKind
 	Name       string
 	Identities []Identity
+	// Former is the address that the chat had before, where the network has
+	// just given it a new one: the chat goes on under Address. Messages only.
+	Former string `json:",omitempty"`
 }
 
 // IdentityKind is the name space of an Identity.
@@ -118,6 +121,29 @@ type Inbound struct {
 	Status   *InboundStatus
 	Edit     *InboundEdit
 	Revoke   *InboundRevoke
+}
+
+// Received is one thing that a provider handed out, beside its raw form.
+type Received struct {
+	// Inbound is what is stored. It may be empty beside a Poison, and else
+	// says in the chat that something could not be read.
+	Inbound Inbound
+	// Raw is the provider's form, kept where the item must be set aside.
+	Raw []byte
+	// Poison is why the item could not be read; it is set aside.
+	Poison error
+}
+
+// Batch is what came from a provider that hands out what follows a position,
+// and forgets what lies before it.
+type Batch struct {
+	Items []Received
+	// Position is where the provider goes on after these items; opaque to all
+	// but the channel.
+	Position string
+	// LastTry: it was tried often enough. Items that fail once more are set
+	// aside whatever the reason, unless the database is away.
+	LastTry bool
 }
 
 // Outbound is a message that a channel shall send.

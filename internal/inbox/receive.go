@@ -166,6 +166,11 @@ func (s *Service) apply(tx *store.Tx, channelID int64, in domain.Inbound, told *
 const maxClockLead = time.Minute
 
 func (s *Service) applyMessage(tx *store.Tx, channelID int64, in domain.InboundMessage, told *tally) error {
+	if in.Peer.Former != "" {
+		if err := s.moveChat(tx, channelID, in.Peer); err != nil {
+			return err
+		}
+	}
 	peer, err := tx.Peer(channelID, in.Peer.Address)
 	if err != nil {
 		return err

@@ -477,6 +477,17 @@ func (s *screen) catchUp() {
 			require.NoError(t, json.Unmarshal([]byte(s.messages[change.MessageID]), &m))
 			m.Status, m.Error = change.Status, change.Error
 			s.messages[m.ID] = mustJSON(t, m)
+		case domain.EventChatDeleted:
+			var gone domain.ChatDeleted
+			require.NoError(t, json.Unmarshal(e.Data, &gone))
+			delete(s.chats, gone.ChatID)
+			for id, text := range s.messages {
+				var m domain.Message
+				require.NoError(t, json.Unmarshal([]byte(text), &m))
+				if m.ChatID == gone.ChatID {
+					delete(s.messages, id)
+				}
+			}
 		case domain.EventMessagesRead: // the chat:updated beside it has the count
 		default:
 			t.Fatalf("the screen does not know %s", e.Name)

@@ -47,6 +47,7 @@ type countingOutlet struct{ n int }
 
 func (c *countingOutlet) send(*websocket.Frame) { c.n++ }
 func (c *countingOutlet) pending() int64        { return 0 }
+func (c *countingOutlet) live()                 {}
 func (c *countingOutlet) tell()                 {}
 
 // What a feed pays for an event with a thousand sockets, without their transports.

@@ -212,7 +212,7 @@ func packetSize(p *packet.Packet) int64 {
 // overdue says why a connection must go, if it must. The sweep calls it.
 func (c *connection) overdue(now time.Time) string {
 	switch {
-	case !c.joined.Load() && now.Sub(c.opened) >= c.server.options.Limits.ConnectTimeout:
+	case !c.joined.Load() && !c.admitted.Load() && now.Sub(c.opened) >= c.server.options.Limits.ConnectTimeout:
 		return "unjoined"
 	case c.stalled(now):
 		return "slow"

@@ -54,6 +54,8 @@ func (s *sink) send(f *websocket.Frame) {
 
 func (*sink) tell() {}
 
+func (*sink) live() {}
+
 func (s *sink) pending() int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -64,6 +64,7 @@ func (s *Server) admit(sock *socket.Socket, next func(*socket.ExtendedError)) {
 	if sock.Conn().ReadyState() != "open" {
 		n.end()
 	}
+	s.waitForReplay(sock, n)
 	next(nil)
 }
 

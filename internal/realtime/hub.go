@@ -122,6 +122,13 @@ func (h *hub) feed(organizationID int64) *feed {
 	return h.feeds[organizationID]
 }
 
+// count is how many feeds there are.
+func (h *hub) count() int {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	return len(h.feeds)
+}
+
 // askHeads makes the next poll happen now.
 func (h *hub) askHeads() {
 	select {
@@ -172,8 +179,9 @@ func (h *hub) pollInterval() time.Duration {
 	return h.limits.HeadsEvery + rand.N(h.limits.HeadsEvery/4+1) //nolint:gosec // jitter
 }
 
-// sweep ends the feeds that nobody needs.
+// sweep ends the feeds that nobody needs, and lets go of pages.
 func (h *hub) sweep() {
+	h.pages.expire(time.Now().Add(-h.limits.PageCacheAge))
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for id, f := range h.feeds {
@@ -195,6 +203,7 @@ func (h *hub) pollOnce() {
 	}
 	h.mu.RUnlock()
 	if len(ids) == 0 {
+		h.metrics.Behind(0)
 		return
 	}
 	before := make(map[int64]Head, len(feeds))
@@ -211,12 +220,17 @@ func (h *hub) pollOnce() {
 		return
 	}
 	turn := time.Now().Unix() % expireTurns
+	behind := 0
 	for id, head := range heads {
+		if known := before[id]; known.Epoch == head.Epoch {
+			behind += max(0, int(head.Seq-feeds[id].at().Seq))
+		}
 		// Most feeds stand where the log stands: they are woken only now and then, to let go of old frames.
 		if f := feeds[id]; f != nil && (head != before[id] || id%expireTurns == turn) {
 			f.post(func(f *feed) { f.learn(head, before[id]) })
 		}
 	}
+	h.metrics.Behind(behind)
 }
 
 // read fetches a stretch of a log and calls done with it from a goroutine of the hub. purpose is for the metrics.

@@ -26,6 +26,8 @@ type outlet interface {
 	pending() int64
 	// tell asks for feed.drained to be called when the transport has taken some of them.
 	tell()
+	// live is called when the member has caught up.
+	live()
 }
 
 // member is a socket on a feed. All fields but resume belong to the feed's goroutine.
@@ -152,6 +154,7 @@ func (f *feed) step(m *member) {
 		}
 	}
 	m.live, m.page = true, nil
+	m.out.live()
 }
 
 // missedBy finds the next frames for m without asking the database.
@@ -306,6 +309,7 @@ func (f *feed) verifyAgain(m *member, at int64) {
 func (f *feed) resetMember(m *member, reason string, among int) {
 	m.at, m.live, m.page = f.cursor, true, nil
 	m.resume.Store(false)
+	m.out.live()
 	f.hub.metrics.Reset(reason)
 	var delay time.Duration
 	if among > 1 {

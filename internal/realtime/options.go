@@ -55,7 +55,7 @@ type TypingSink interface {
 // Metrics is told what happens. Every function may be nil; all are called from many goroutines and must not block.
 type Metrics struct {
 	// AuthenticationFailed counts refused handshakes: "no_token", "invalid_token", "unavailable", "too_many_sockets",
-	// "again" (a second handshake on one connection).
+	// "again" (a second handshake on one connection), "origin".
 	AuthenticationFailed func(reason string)
 	// Admission counts requests for new connections: "admitted" at once, "delayed" (admitted after waiting for their turn),
 	// "refused" (too many came at that moment), "gone" (the client left while it waited, or the server closes).
@@ -67,6 +67,8 @@ type Metrics struct {
 	Broadcast func(event string, sockets int)
 	// Lag tells how long after its commit an event was broadcast.
 	Lag func(time.Duration)
+	// Behind tells, after each poll of the heads, how many events are in the logs that the feeds have not broadcast.
+	Behind func(events int)
 	// Healed counts events that Redis did not bring and a feed fetched from the log.
 	Healed func(events int)
 	// Replayed counts events sent to single sockets that had missed them.
@@ -106,7 +108,9 @@ type Limits struct {
 	RingEvents        int           // 512 recent events kept per organization
 	RingBytes         int           // 512 KiB of them
 	RingAge           time.Duration // 2 min
-	PageCacheBytes    int           // 32 MiB of the log kept for reconnecting herds, over all organizations
+	PageCacheBytes    int           // 128 MiB of the log kept for reconnecting herds, over all organizations, while they are used
+	PageCacheAge      time.Duration // 30 s until a page that nobody uses is let go
+	ConcurrentReplays int           // 32 sockets that catch up with more than a hundred events at a time; others wait
 	ConcurrentReads   int           // 8 reads of the log at a time
 	EmitterQueue      int           // 4096 messages that wait for Redis; the oldest are dropped
 	PublishTimeout    time.Duration // 250 ms for one message
@@ -136,7 +140,9 @@ func (l Limits) withDefaults() Limits {
 	setDefault(&l.RingEvents, 512)
 	setDefault(&l.RingBytes, 512<<10)
 	setDefault(&l.RingAge, 2*time.Minute)
-	setDefault(&l.PageCacheBytes, 32<<20)
+	setDefault(&l.PageCacheBytes, 128<<20)
+	setDefault(&l.PageCacheAge, 30*time.Second)
+	setDefault(&l.ConcurrentReplays, 32)
 	setDefault(&l.ConcurrentReads, 8)
 	setDefault(&l.EmitterQueue, 4096)
 	setDefault(&l.PublishTimeout, 250*time.Millisecond)
@@ -214,6 +220,7 @@ func (m Metrics) withDefaults() Metrics {
 			*f = func(int) {}
 		}
 	}
+	number(&m.Behind)
 	number(&m.Healed)
 	number(&m.Replayed)
 	number(&m.EmitterQueue)

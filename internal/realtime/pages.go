@@ -3,6 +3,7 @@ package realtime
 import (
 	"container/list"
 	"sync"
+	"time"
 )
 
 // pageSize is how many events one read of the log fetches for replays. Page k of a log holds the events behind seq
@@ -44,6 +45,7 @@ type pageCache struct {
 type cachedPage struct {
 	key  pageKey
 	page *page
+	used time.Time
 }
 
 func newPageCache(limit int) *pageCache {
@@ -58,6 +60,7 @@ func (c *pageCache) get(key pageKey) *page {
 		return nil
 	}
 	c.order.MoveToFront(element)
+	cached(element).used = time.Now()
 	return cached(element).page
 }
 
@@ -67,10 +70,19 @@ func (c *pageCache) put(key pageKey, p *page) {
 	if c.pages[key] != nil || p.bytes > c.limit {
 		return
 	}
-	c.pages[key] = c.order.PushFront(&cachedPage{key: key, page: p})
+	c.pages[key] = c.order.PushFront(&cachedPage{key, p, time.Now()})
 	c.bytes += p.bytes
 	for c.bytes > c.limit {
 		c.remove(c.order.Back())
+	}
+}
+
+// expire drops the pages that nobody has used since then.
+func (c *pageCache) expire(since time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for element := c.order.Back(); element != nil && cached(element).used.Before(since); element = c.order.Back() {
+		c.remove(element)
 	}
 }
 

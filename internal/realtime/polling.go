@@ -21,8 +21,12 @@ const (
 	farewell = time.Second
 )
 
-// bodyPatience is how long a client may take to send the packets of one request.
-const bodyPatience = 10 * time.Second
+const (
+	// bodyPatience is how long a client may take to send the packets of one request.
+	bodyPatience = 10 * time.Second
+	// answerPatience is how long it may take to read an answer, beyond what the kernel holds.
+	answerPatience = 8 * time.Second
+)
 
 // longPolling makes the library's polling transport with mends.
 //
@@ -32,7 +36,7 @@ const bodyPatience = 10 * time.Second
 //
 // The library takes the packets before an invalid one, and the beginning of a body that is too large or cut short, for all
 // that was sent. Here such a request ends the session, as with the official server. And a second poll ends the session
-// with an answer to the first.
+// with an answer to the first, and a poll that the client gives up ends it at once.
 //
 // And the library sets a request's clean-up function after it has begun to watch for the request's end, so that a client
 // that goes away at the wrong moment makes both touch the same field. Here the end of a request is told only after the
@@ -49,11 +53,13 @@ func (*longPolling) New(ctx *types.HttpContext) transports.Transport {
 type pollingTransport struct {
 	transports.Polling
 	opening opening
+	writing sync.Mutex // held while a poll is answered; taken before mu
 
 	mu     sync.Mutex         // guards what follows
-	poll   *types.HttpContext // the newest poll
+	poll   *types.HttpContext // the open poll, nil once it is answered
 	finish func()             // set once the transport is closing and waits for a poll to say so
-	body   *wholeBody         // of the newest request with packets
+	post   *types.HttpContext // the newest request with packets
+	body   *wholeBody         // its body
 }
 
 // Send holds the packet that opens the connection.
@@ -75,47 +81,97 @@ func (t *pollingTransport) OnRequest(ctx *types.HttpContext) {
 	if settled, found := ctx.Request().Context().Value(settledKey{}).(func()); found {
 		defer settled()
 	}
-	if ctx.Method() == http.MethodPost {
-		t.takeBody(ctx)
-	}
-	if ctx.Method() == http.MethodGet {
-		t.mu.Lock()
-		finish := t.finish
-		if finish == nil && (t.poll == nil || t.poll.IsDone()) {
-			t.poll = ctx
-		}
-		t.mu.Unlock()
-		if finish != nil {
-			ctx.Cleanup = func() {}
-			t.sayGoodbye(ctx)
-			finish()
+	switch ctx.Method() {
+	case http.MethodGet:
+		t.onPoll(ctx)
+	case http.MethodPost:
+		if ctx.Request().ContentLength > t.MaxHttpBufferSize() {
+			refusePost(ctx, http.StatusRequestEntityTooLarge)
+			t.OnError("a request that is too large", nil)
 			return
 		}
+		t.takeBody(ctx)
+		t.Polling.OnRequest(ctx)
+	default:
+		t.Polling.OnRequest(ctx)
+	}
+}
+
+func (t *pollingTransport) onPoll(ctx *types.HttpContext) {
+	// The client may have all of an answer, and poll again, while the library is still about to forget the poll that it
+	// answered: it would forget this one.
+	t.writing.Lock()
+	t.mu.Lock()
+	finish := t.finish
+	if finish == nil && t.poll == nil {
+		t.poll = ctx
+		// The library has forgotten the poll before it hears that the client has given up on it.
+		context.AfterFunc(ctx.Request().Context(), func() {
+			if errors.Is(context.Cause(ctx.Request().Context()), errGone) && t.answer(ctx) {
+				t.SetWritable(false)
+				t.OnError("the client gave up a poll", nil)
+			}
+		})
+	}
+	t.mu.Unlock()
+	t.writing.Unlock()
+	if finish != nil {
+		ctx.Cleanup = func() {}
+		t.sayGoodbye(ctx)
+		finish()
+		return
 	}
 	t.Polling.OnRequest(ctx)
+}
+
+// answer reports whether the poll was open still, and that it is no more.
+func (t *pollingTransport) answer(ctx *types.HttpContext) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	open := t.poll == ctx
+	if open {
+		t.poll = nil
+	}
+	return open
+}
+
+// DoWrite answers a poll.
+func (t *pollingTransport) DoWrite(ctx *types.HttpContext, data types.BufferInterface, o *packet.Options, done func(error)) {
+	t.writing.Lock()
+	defer t.writing.Unlock()
+	t.answer(ctx)
+	// A client that polls and does not read would hold the answer, and this goroutine, for ever.
+	connection := http.NewResponseController(ctx.Response())
+	_ = connection.SetWriteDeadline(time.Now().Add(answerPatience))
+	defer func() { _ = connection.SetWriteDeadline(time.Time{}) }() // the next request may wait long
+	t.Polling.DoWrite(ctx, data, o, done)
 }
 
 // takeBody makes sure that a body that is not read to its end is noticed, and that its end comes.
 func (t *pollingTransport) takeBody(ctx *types.HttpContext) {
 	r := ctx.Request()
-	if r.Body == nil {
-		return
-	}
 	// Without a deadline, which only a recorder of tests refuses, a body could drip for ever.
 	_ = http.NewResponseController(ctx.Response()).SetReadDeadline(time.Now().Add(bodyPatience))
 	body := &wholeBody{ReadCloser: r.Body}
 	r.Body = body
 	t.mu.Lock()
-	t.body = body
+	t.post, t.body = ctx, body
 	t.mu.Unlock()
+}
+
+// refusePost answers a request with packets; what the library answers later is not sent.
+func refusePost(ctx *types.HttpContext, status int) {
+	_ = ctx.SetStatusCode(status)
+	_, _ = ctx.Write(nil)
 }
 
 // OnData takes the packets of a request.
 func (t *pollingTransport) OnData(data types.BufferInterface) {
 	t.mu.Lock()
-	broken := t.body != nil && t.body.broken
+	ctx, body := t.post, t.body
 	t.mu.Unlock()
-	if broken {
+	if body.broken {
+		refusePost(ctx, http.StatusRequestEntityTooLarge)
 		t.OnPacket(&packet.Packet{Type: packet.ERROR})
 		return
 	}
@@ -128,6 +184,7 @@ func (t *pollingTransport) OnData(data types.BufferInterface) {
 		t.OnPacket(p)
 	}
 	if err != nil {
+		refusePost(ctx, http.StatusBadRequest)
 		t.OnPacket(&packet.Packet{Type: packet.ERROR})
 	}
 }
@@ -156,7 +213,7 @@ func (t *pollingTransport) DoClose(done types.Callable) {
 	poll := t.poll
 	t.mu.Unlock()
 	switch {
-	case t.Writable() && poll != nil && !poll.IsDone():
+	case t.Writable() && poll != nil:
 		t.SetWritable(false)
 		t.sayGoodbye(poll)
 		finish()
@@ -179,19 +236,22 @@ func (t *pollingTransport) sayGoodbye(ctx *types.HttpContext) {
 
 type settledKey struct{}
 
+// errGone is why the context of a request ended whose client went away before it was answered.
+var errGone = errors.New("realtime: the client is gone")
+
 // settling returns r with a context whose end is held back until the transport has taken the request in, or until done is
 // called, which the handler must do.
 func settling(r *http.Request) (held *http.Request, done func()) {
 	taken := make(chan struct{})
 	settled := sync.OnceFunc(func() { close(taken) })
-	ctx, cancel := context.WithCancel(context.WithValue(context.WithoutCancel(r.Context()), settledKey{}, settled))
+	ctx, cancel := context.WithCancelCause(context.WithValue(context.WithoutCancel(r.Context()), settledKey{}, settled))
 	stop := context.AfterFunc(r.Context(), func() {
 		<-taken
-		cancel()
+		cancel(errGone)
 	})
 	return r.WithContext(ctx), func() {
 		stop()
 		settled()
-		cancel()
+		cancel(nil)
 	}
 }

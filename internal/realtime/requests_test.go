@@ -26,8 +26,10 @@ func TestSubscriptionsAndTyping(t *testing.T) {
 	absent := w.connect(b, w.user(1, 13), nil)
 	chat := map[string]any{"chatId": 1001}
 
-	require.JSONEq(t, `{"ok":false,"error":{"code":"not_found","message":"There is no such chat in your organization."}}`,
-		ask(t, typist, "typing:start", chat), "the chat is not open here")
+	for _, chatID := range []int{1001, 2001, 666} { // its own, another organization's, one whose look-up fails
+		require.JSONEq(t, `{"ok":false,"error":{"code":"conflict","message":"This connection has not opened that chat: send subscribe:chat first."}}`,
+			ask(t, typist, "typing:start", map[string]any{"chatId": chatID}), "whether it exists is nobody's business")
+	}
 	for _, c := range []*testkit.SocketClient{typist, sameNode, otherNode} {
 		require.JSONEq(t, okAnswer, ask(t, c, "subscribe:chat", chat))
 		require.JSONEq(t, okAnswer, ask(t, c, "subscribe:chat", chat), "twice is no error")
@@ -61,7 +63,7 @@ func TestSubscriptionsAndTyping(t *testing.T) {
 
 	// After leaving, nothing comes and nothing may be sent.
 	require.JSONEq(t, okAnswer, ask(t, otherNode, "unsubscribe:chat", chat))
-	require.Contains(t, ask(t, otherNode, "typing:start", chat), "not_found")
+	require.Contains(t, ask(t, otherNode, "typing:start", chat), "conflict")
 	otherNode.Forget()
 	ask(t, sameNode, "typing:start", chat)
 	require.NoError(t, b.Emitter().Typing(1001, true, domain.Typing{ChatID: 1001, ContactID: 5}))

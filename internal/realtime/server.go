@@ -38,6 +38,7 @@ type Server struct {
 	emitter *Emitter
 	loop    *websocket.Loop // of all WebSocket connections
 	framed  framed
+	turns   *turns
 
 	spent       *types.HttpContext   // stands for requests that are not kept
 	noTransport transports.Transport // stands for what nobody asks of a transport
@@ -101,6 +102,7 @@ func New(o Options) (*Server, error) {
 	s.relay = newRelay(o, relayEnds{wanted: s.hub.wants, hear: s.hub.hear, connected: s.hub.askHeads, ended: s.credentialsEnded})
 	s.spent = newContext(&http.Request{Method: http.MethodGet, URL: &url.URL{}, Header: http.Header{}, Body: http.NoBody})
 	s.noTransport = transports.MakeTransport()
+	s.turns = newTurns(o.Limits)
 	s.io = socket.NewServer(nil, s.libraryOptions())
 	s.io.Use(s.admit)
 	if err := s.io.On("connection", s.connected); err != nil {
@@ -175,6 +177,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	case !s.running():
 		refuse(w, http.StatusServiceUnavailable, messageStopping)
 	case !s.origins.allow(r):
+		s.metrics.AuthenticationFailed("origin")
 		s.logger.Warn("[Socket.IO] origin refused", slog.String("origin", r.Header.Get("Origin")))
 		refuse(w, http.StatusForbidden, "This origin is not allowed. Add it to CORS_ORIGINS.")
 	case r.URL.Query().Has("j"):
@@ -189,9 +192,11 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 			s.openDirect(w, r)
 			return
 		}
+		answer := newResponse(w)
+		defer answer.end()
 		r, done := settling(r)
 		defer done()
-		s.engine.ServeHTTP(w, r)
+		s.engine.ServeHTTP(answer, r)
 	}
 }
 

@@ -34,6 +34,7 @@ type session struct {
 	attached bool
 	ended    bool
 	expiry   *time.Timer
+	turn     func()              // gives the turn to replay back; nil without one
 	typing   map[int64]time.Time // chats with typing on, and when that was last passed on; only the socket's own goroutine writes
 }
 
@@ -72,6 +73,17 @@ func (n *session) pending() int64 {
 		return n.wire.Queued()
 	}
 	return n.connection.pending()
+}
+
+// live implements outlet.
+func (n *session) live() {
+	n.mu.Lock()
+	turn := n.turn
+	n.turn = nil
+	n.mu.Unlock()
+	if turn != nil {
+		turn()
+	}
 }
 
 // tell implements outlet.
@@ -117,6 +129,7 @@ func (n *session) end() {
 			n.feed.post(func(f *feed) { f.detach(&n.member) })
 		}
 		n.mu.Unlock()
+		n.live()
 		n.connection.flushes.Store(nil)
 		n.connection.admitted.Store(false)
 		n.server.forget(n)

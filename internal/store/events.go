@@ -15,47 +15,41 @@ const MaxEventPage = 500
 // back that far, or after lies in its future, the page says so with Resync and
 // holds no events.
 func (s *Store) EventsAfter(ctx context.Context, organizationID, after int64, limit int) (domain.EventPage, error) {
-	var head struct {
-		Seq, OldestSeq int64
-		Epoch          string
-	}
-	err := s.db.WithContext(ctx).
-		Raw("SELECT seq, oldest_seq, epoch FROM event_heads WHERE organization_id = ?", organizationID).Scan(&head).Error
-	if err != nil {
-		return domain.EventPage{}, err
-	}
-	if head.Epoch == "" {
-		return domain.EventPage{}, domain.NotFound("organization")
-	}
-	page := domain.EventPage{Head: head.Seq, Epoch: head.Epoch, Events: []domain.Event{}}
-	if after > head.Seq || after < 0 || after+1 < head.OldestSeq {
-		page.Resync = true
-		return page, nil
-	}
 	if limit <= 0 || limit > MaxEventPage {
 		limit = MaxEventPage
 	}
+	// One statement, so that head and events are of one moment and one epoch:
+	// retention, or a restored database, may come between two.
+	const query = "SELECT h.seq AS head, h.oldest_seq, h.epoch, COALESCE(e.seq, 0) AS seq, COALESCE(e.name, '') AS name, " +
+		"COALESCE(e.data, '') AS data, COALESCE(e.at, 0) AS at FROM event_heads h " +
+		"LEFT JOIN (SELECT seq, name, data, at FROM events WHERE organization_id = ? AND seq > ? ORDER BY seq LIMIT ?) e ON 1 = 1 " +
+		"WHERE h.organization_id = ? ORDER BY e.seq"
 	var rows []struct {
-		Seq  int64
-		Name string
-		Data string
-		At   domain.Time
+		Head, OldestSeq int64
+		Epoch           string
+		Seq             int64 // 0: there is no event
+		Name            string
+		Data            string
+		At              domain.Time
 	}
-	err = s.db.WithContext(ctx).
-		Raw("SELECT seq, name, data, at FROM events WHERE organization_id = ? AND seq > ? ORDER BY seq LIMIT ?", organizationID, after, limit).
-		Scan(&rows).Error
-	if err != nil {
+	if err := s.db.WithContext(ctx).Raw(query, organizationID, after, limit, organizationID).Scan(&rows).Error; err != nil {
 		return domain.EventPage{}, err
 	}
-	for _, r := range rows {
-		page.Events = append(page.Events, domain.Event{
-			OrganizationID: organizationID, Seq: r.Seq, Epoch: head.Epoch, Name: r.Name, Data: json.RawMessage(r.Data), At: r.At,
-		})
+	if len(rows) == 0 {
+		return domain.EventPage{}, domain.NotFound("organization")
 	}
-	// Retention may have run between the two reads: a page that does not begin
-	// where it must is a gap.
-	if len(rows) > 0 && rows[0].Seq != after+1 {
-		page.Resync, page.Events = true, []domain.Event{}
+	log := rows[0]
+	page := domain.EventPage{Head: log.Head, Epoch: log.Epoch, Events: []domain.Event{}}
+	if after > log.Head || after < 0 || after+1 < log.OldestSeq || (after < log.Head && log.Seq != after+1) {
+		page.Resync = true
+		return page, nil
+	}
+	for _, r := range rows {
+		if r.Seq > 0 {
+			page.Events = append(page.Events, domain.Event{
+				OrganizationID: organizationID, Seq: r.Seq, Epoch: r.Epoch, Name: r.Name, Data: json.RawMessage(r.Data), At: r.At,
+			})
+		}
 	}
 	return page, nil
 }
@@ -66,8 +60,8 @@ type Head struct {
 	Epoch string
 }
 
-// Heads returns the heads of many logs with one query. Organizations that do
-// not exist are absent.
+// Heads returns the heads of many logs with one query, after a look at where
+// the database lives (CheckPlace). Organizations that do not exist are absent.
 func (s *Store) Heads(ctx context.Context, organizationIDs []int64) (map[int64]Head, error) {
 	var rows []struct {
 		OrganizationID, Seq int64
@@ -75,6 +69,9 @@ func (s *Store) Heads(ctx context.Context, organizationIDs []int64) (map[int64]H
 	}
 	if len(organizationIDs) == 0 {
 		return map[int64]Head{}, nil
+	}
+	if err := s.CheckPlace(ctx); err != nil {
+		return nil, err
 	}
 	err := s.db.WithContext(ctx).
 		Raw("SELECT organization_id, seq, epoch FROM event_heads WHERE organization_id IN ?", organizationIDs).Scan(&rows).Error
@@ -88,14 +85,18 @@ func (s *Store) Heads(ctx context.Context, organizationIDs []int64) (map[int64]H
 	return heads, nil
 }
 
-// PruneEvents deletes an organization's events that are older than before, in
-// steps that hold no lock for long, and returns how many went. The log's
-// oldest seq moves first, so that a reader never takes a hole for the log.
-func (s *Store) PruneEvents(ctx context.Context, organizationID int64, before domain.Time) (int64, error) {
-	var last int64
+// PruneEvents deletes an organization's events that are older than before, and
+// those behind the newest keep, in steps that hold no lock for long, and
+// returns how many went. The log's oldest seq moves first, so that a reader
+// never takes a hole for the log.
+func (s *Store) PruneEvents(ctx context.Context, organizationID int64, before domain.Time, keep int64) (int64, error) {
+	var cut struct{ Old, Many int64 }
 	err := s.db.WithContext(ctx).
-		Raw("SELECT COALESCE(MAX(seq), 0) FROM events WHERE organization_id = ? AND at < ?", organizationID, before).Scan(&last).Error
-	if err != nil || last == 0 {
+		Raw("SELECT COALESCE((SELECT MAX(seq) FROM events WHERE organization_id = ? AND at < ?), 0) AS old, "+
+			"COALESCE((SELECT seq FROM event_heads WHERE organization_id = ?), 0) - ? AS many", organizationID, before, organizationID, keep).
+		Scan(&cut).Error
+	last := max(cut.Old, cut.Many)
+	if err != nil || last <= 0 {
 		return 0, err
 	}
 	err = s.db.WithContext(ctx).

@@ -38,6 +38,8 @@ type Options struct {
 	// Now is the process's clock, for tests; nil means time.Now. Leases do not
 	// use it: they go by the database's clock.
 	Now func() time.Time
+	// Renewed is told when this process has given the event logs new epochs, and why (place.go); nil: nobody.
+	Renewed func(reason string)
 }
 
 // Store is the database. It is safe for concurrent use.
@@ -46,6 +48,7 @@ type Store struct {
 	sql     *sql.DB
 	dialect dialect
 	now     func() time.Time
+	places  *places
 }
 
 // Open connects to databaseURL (postgres://… or sqlite://path), waits for
@@ -54,7 +57,10 @@ func Open(ctx context.Context, databaseURL string, options Options) (*Store, err
 	if options.Now == nil {
 		options.Now = time.Now
 	}
-	s := &Store{now: options.Now}
+	if options.Renewed == nil {
+		options.Renewed = func(string) {}
+	}
+	s := &Store{now: options.Now, places: &places{renewed: options.Renewed}}
 	var (
 		dialector gorm.Dialector
 		path      string
@@ -63,7 +69,7 @@ func Open(ctx context.Context, databaseURL string, options Options) (*Store, err
 	switch scheme, _, _ := strings.Cut(databaseURL, "://"); scheme {
 	case "postgres", "postgresql":
 		s.dialect = postgresDialect
-		if s.sql, err = openPostgres(databaseURL, options.MaxConnections); err != nil {
+		if s.sql, err = openPostgres(databaseURL, options.MaxConnections, s.places); err != nil {
 			return nil, err
 		}
 		dialector = quietPostgres{&postgres.Dialector{Config: &postgres.Config{Conn: s.sql}}}
@@ -78,6 +84,9 @@ func Open(ctx context.Context, databaseURL string, options Options) (*Store, err
 		return nil, fmt.Errorf("DATABASE_URL must begin with postgres:// or sqlite://, it begins with %q", scheme)
 	}
 	if err := migrate(ctx, s.sql, s.dialect, path); err != nil {
+		return nil, errors.Join(err, s.sql.Close())
+	}
+	if err := s.CheckPlace(ctx); err != nil {
 		return nil, errors.Join(err, s.sql.Close())
 	}
 	s.db, err = gorm.Open(dialector, &gorm.Config{
@@ -100,7 +109,7 @@ type quietPostgres struct{ *postgres.Dialector }
 // Explain implements gorm.Dialector.
 func (quietPostgres) Explain(string, ...any) string { return "" }
 
-func openPostgres(databaseURL string, maxConnections int) (*sql.DB, error) {
+func openPostgres(databaseURL string, maxConnections int, places *places) (*sql.DB, error) {
 	cfg, err := pgx.ParseConfig(databaseURL)
 	if err != nil {
 		return nil, fmt.Errorf("open the database: %w", err)
@@ -111,7 +120,7 @@ func openPostgres(databaseURL string, maxConnections int) (*sql.DB, error) {
 	if _, set := cfg.RuntimeParams[idleInTransaction]; !set {
 		cfg.RuntimeParams[idleInTransaction] = "5s"
 	}
-	db := stdlib.OpenDB(*cfg)
+	db := stdlib.OpenDB(*cfg, stdlib.OptionAfterConnect(places.admit))
 	if maxConnections == 0 {
 		maxConnections = 20
 	}

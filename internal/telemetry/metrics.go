@@ -15,12 +15,12 @@ import (
 
 // Reasons of SocketAuthFailures.
 const (
-	AuthNoToken = "no_token"
-	AuthInvalid = "invalid_token"
-	AuthExpired = "expired_token"
-	AuthRevoked = "revoked"
-	AuthOrigin  = "origin"
-	AuthLimit   = "limit"
+	AuthNoToken     = "no_token"
+	AuthInvalid     = "invalid_token" // bad, expired or revoked
+	AuthUnavailable = "unavailable"   // it could not be decided in time
+	AuthLimit       = "too_many_sockets"
+	AuthAgain       = "again" // a second handshake on one connection
+	AuthOrigin      = "origin"
 )
 
 // Queues of QueueDepth, as label values.
@@ -40,8 +40,10 @@ type Metrics struct {
 
 	// SocketAuthFailures counts refused Socket.IO handshakes by reason (Auth…).
 	SocketAuthFailures *prometheus.CounterVec
-	// SocketsCut counts sockets closed by the server, by reason: slow, revoked, expired, flood, frame.
+	// SocketsCut counts sockets closed by the server, by reason: slow, flood, unjoined, expired, revoked.
 	SocketsCut *prometheus.CounterVec
+	// Admissions counts requests for new connections, by result: admitted, delayed, refused, gone.
+	Admissions *prometheus.CounterVec
 	// ClientEvents counts events from clients, by event and result (ok or the error's code).
 	ClientEvents *prometheus.CounterVec
 
@@ -60,6 +62,10 @@ type Metrics struct {
 	LogReads       *prometheus.CounterVec
 	// FeedGaps counts the times that a feed had to read the log because an event was missing.
 	FeedGaps prometheus.Counter
+	// FeedLag is how many events were in the log and not broadcast when the heads were last polled.
+	FeedLag prometheus.Gauge
+	// NewEpochs counts the times that this process gave all event logs new epochs, by reason.
+	NewEpochs *prometheus.CounterVec
 	// FeedLatency is the time from an event's commit to its broadcast, in seconds.
 	FeedLatency prometheus.Histogram
 
@@ -103,6 +109,11 @@ func NewMetrics() *Metrics {
 		r.MustRegister(c)
 		return c
 	}
+	gauge := func(name, help string) prometheus.Gauge {
+		g := prometheus.NewGauge(prometheus.GaugeOpts{Name: name, Help: help})
+		r.MustRegister(g)
+		return g
+	}
 	gauges := func(name, help string, labels ...string) *prometheus.GaugeVec {
 		g := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: name, Help: help}, labels)
 		r.MustRegister(g)
@@ -117,6 +128,7 @@ func NewMetrics() *Metrics {
 		registry:           r,
 		SocketAuthFailures: counters("socketio_authentication_failures_total", "Refused Socket.IO handshakes.", "reason"),
 		SocketsCut:         counters("switchboard_sockets_cut_total", "Sockets closed by the server.", "reason"),
+		Admissions:         counters("switchboard_socket_admissions_total", "Requests for new connections.", "result"),
 		ClientEvents:       counters("switchboard_client_events_total", "Events received from sockets.", "event", "result"),
 		EventsPublished:    counter("switchboard_events_published_total", "Committed events handed to the emitter."),
 		EventsBroadcast:    counter("switchboard_events_broadcast_total", "Events broadcast to this node's sockets."),
@@ -126,6 +138,8 @@ func NewMetrics() *Metrics {
 		SyncResets:         counters("switchboard_sync_resets_total", "Sockets told to refetch.", "reason"),
 		LogReads:           counters("switchboard_log_reads_total", "Reads of the event log.", "purpose"),
 		FeedGaps:           counter("switchboard_feed_gaps_total", "Times a feed read missing events from the log."),
+		FeedLag:            gauge("switchboard_feed_lag_events", "Events in the log that were not broadcast when the heads were last polled."),
+		NewEpochs:          counters("switchboard_new_epochs_total", "Times this process gave all event logs new epochs.", "reason"),
 		IngestLatency:      histograms("switchboard_ingest_duration_seconds", "From receipt of a provider's message to its commit.", "kind"),
 		SendLatency:        histograms("switchboard_send_duration_seconds", "From queued to accepted by the provider.", "kind"),
 		Sends:              counters("switchboard_sends_total", "Finished send attempts.", "kind", "result"),
@@ -133,15 +147,15 @@ func NewMetrics() *Metrics {
 		QueueDepth:         gauges("switchboard_queue_depth", "Items that wait.", "queue"),
 		QueueDropped:       counters("switchboard_queue_dropped_total", "Items refused by a full queue.", "queue"),
 		LeaseLosses:        counter("switchboard_lease_losses_total", "Leases lost without being given up."),
+		LeasesHeld:         gauge("switchboard_leases_held", "Channels that this worker owns."),
 		Channels:           gauges("switchboard_channels", "Channels of this worker.", "kind", "state"),
 		Logins:             counters("switchboard_logins_total", "Logins.", "result"),
 		httpRequests:       histograms("switchboard_http_request_duration_seconds", "HTTP requests.", "route", "method", "status"),
 		FeedLatency: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "switchboard_feed_duration_seconds", Help: "From an event's commit to its broadcast.", Buckets: latencyBuckets,
 		}),
-		LeasesHeld: prometheus.NewGauge(prometheus.GaugeOpts{Name: "switchboard_leases_held", Help: "Channels that this worker owns."}),
 	}
-	r.MustRegister(m.FeedLatency, m.LeasesHeld)
+	r.MustRegister(m.FeedLatency)
 	m.startAtZero()
 	return m
 }
@@ -149,8 +163,23 @@ func NewMetrics() *Metrics {
 // startAtZero makes the series of fixed labels exist from the start: an alert on a rate misses the first increment of a
 // series that was not there before.
 func (m *Metrics) startAtZero() {
-	for _, reason := range []string{AuthNoToken, AuthInvalid, AuthExpired, AuthRevoked, AuthOrigin, AuthLimit} {
+	for _, reason := range []string{AuthNoToken, AuthInvalid, AuthUnavailable, AuthLimit, AuthAgain, AuthOrigin} {
 		m.SocketAuthFailures.WithLabelValues(reason)
+	}
+	for _, result := range []string{"admitted", "delayed", "refused", "gone"} {
+		m.Admissions.WithLabelValues(result)
+	}
+	for _, reason := range []string{"slow", "flood", "unjoined", "expired", "revoked"} {
+		m.SocketsCut.WithLabelValues(reason)
+	}
+	for _, reason := range []string{"bad_position", "epoch", "retention", "future"} {
+		m.SyncResets.WithLabelValues(reason)
+	}
+	for _, purpose := range []string{"gap", "replay", "sync", "verify"} {
+		m.LogReads.WithLabelValues(purpose)
+	}
+	for _, reason := range []string{"unknown", "copied", "cluster", "timeline", "database", "rewound", "ordered"} {
+		m.NewEpochs.WithLabelValues(reason)
 	}
 	for _, queue := range []string{"emitter_queue", "emitter_error", "feed_queue", "redis_message"} {
 		m.QueueDropped.WithLabelValues(queue)
@@ -163,13 +192,57 @@ func (m *Metrics) startAtZero() {
 	}
 }
 
-// WatchSockets registers socketio_connected_clients and socketio_rooms. The functions are called at every scrape and
-// must be quick and safe for concurrent use. Call it once.
-func (m *Metrics) WatchSockets(clients, rooms func() float64) {
-	m.registry.MustRegister(
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "socketio_connected_clients", Help: "Sockets connected to this node."}, clients),
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "socketio_rooms", Help: "Socket.IO rooms on this node."}, rooms),
-	)
+// Sockets are the numbers of an API node's sockets at one moment.
+type Sockets struct {
+	Clients     int            // connected, over any transport
+	Transports  map[string]int // the same, by transport: polling, websocket
+	Joined      int            // those that were authenticated and let in
+	Rooms       int
+	Feeds       int   // organizations whose log is followed
+	QueuedBytes int64 // what waits for clients to take it
+}
+
+// sockets collects Sockets at every scrape.
+type sockets struct {
+	read                                               func() Sockets
+	clients, byTransport, joined, rooms, feeds, queued *prometheus.Desc
+}
+
+// WatchSockets registers what is known of the node's sockets. read is called at every scrape and must be safe for concurrent
+// use. Call it once.
+func (m *Metrics) WatchSockets(read func() Sockets) {
+	m.registry.MustRegister(&sockets{
+		read:        read,
+		clients:     prometheus.NewDesc("socketio_connected_clients", "Sockets connected to this node.", nil, nil),
+		byTransport: prometheus.NewDesc("socketio_connections", "Connections to this node.", []string{"transport"}, nil),
+		joined:      prometheus.NewDesc("socketio_joined_sockets", "Sockets that were let in.", nil, nil),
+		rooms:       prometheus.NewDesc("socketio_rooms", "Socket.IO rooms on this node.", nil, nil),
+		feeds:       prometheus.NewDesc("switchboard_feeds", "Organizations whose event log this node follows.", nil, nil),
+		queued:      prometheus.NewDesc("switchboard_socket_queue_bytes", "What waits for this node's sockets to take it.", nil, nil),
+	})
+}
+
+// Describe implements prometheus.Collector.
+func (s *sockets) Describe(out chan<- *prometheus.Desc) {
+	for _, desc := range []*prometheus.Desc{s.clients, s.byTransport, s.joined, s.rooms, s.feeds, s.queued} {
+		out <- desc
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (s *sockets) Collect(out chan<- prometheus.Metric) {
+	now := s.read()
+	gauge := func(desc *prometheus.Desc, value float64, labels ...string) {
+		out <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, value, labels...)
+	}
+	gauge(s.clients, float64(now.Clients))
+	for transport, n := range now.Transports {
+		gauge(s.byTransport, float64(n), transport)
+	}
+	gauge(s.joined, float64(now.Joined))
+	gauge(s.rooms, float64(now.Rooms))
+	gauge(s.feeds, float64(now.Feeds))
+	gauge(s.queued, float64(now.QueuedBytes))
 }
 
 // Register adds a collector of the caller's own, such as the database pool's.

@@ -111,7 +111,9 @@ func get(t *testing.T, h http.Handler, header ...string) *httptest.ResponseRecor
 
 func TestMetrics(t *testing.T) {
 	m := NewMetrics()
-	m.WatchSockets(func() float64 { return 3 }, func() float64 { return 5 })
+	m.WatchSockets(func() Sockets {
+		return Sockets{Clients: 3, Rooms: 5, Joined: 2, Transports: map[string]int{"polling": 1, "websocket": 2}, Feeds: 1, QueuedBytes: 700}
+	})
 	m.SocketAuthFailures.WithLabelValues(AuthNoToken).Inc()
 	m.EventsPublished.Inc()
 	m.IngestLatency.WithLabelValues("whatsapp").Observe(.02)
@@ -123,8 +125,9 @@ func TestMetrics(t *testing.T) {
 
 	text := get(t, m.Handler("")).Body.String()
 	for _, line := range []string{
-		"socketio_connected_clients 3", "socketio_rooms 5", `socketio_authentication_failures_total{reason="no_token"} 1`,
-		`socketio_authentication_failures_total{reason="expired_token"} 0`, "switchboard_events_published_total 1",
+		"socketio_connected_clients 3", "socketio_rooms 5", `socketio_connections{transport="websocket"} 2`, "socketio_joined_sockets 2",
+		"switchboard_feeds 1", "switchboard_socket_queue_bytes 700", `switchboard_socket_admissions_total{result="refused"} 0`, `socketio_authentication_failures_total{reason="no_token"} 1`,
+		`socketio_authentication_failures_total{reason="unavailable"} 0`, "switchboard_events_published_total 1",
 		`switchboard_ingest_duration_seconds_count{kind="whatsapp"} 1`, `switchboard_send_duration_seconds_bucket{kind="telegram",le="0.025"} 1`,
 		`switchboard_queue_depth{queue="outbox"} 4`, "switchboard_leases_held 2", "switchboard_lease_losses_total 0",
 		`switchboard_http_request_duration_seconds_count{method="GET",route="/api/chats/:id",status="200"} 1`,

@@ -21,7 +21,10 @@ type host struct {
 	ready  chan struct{} // closed by Ready
 }
 
-var _ channel.Host = (*host)(nil)
+var (
+	_ channel.Host   = (*host)(nil)
+	_ channel.Intake = (*host)(nil)
+)
 
 func newHost(ctx context.Context, s *supervisor, loaded inbox.OpenChannel) *host {
 	return &host{ctx: ctx, s: s, loaded: loaded, ready: make(chan struct{})}
@@ -35,6 +38,28 @@ func (h *host) Receive(ctx context.Context, items []domain.Inbound) error {
 	ctx, cancel := h.within(ctx)
 	defer cancel()
 	err := h.s.w.o.Inbox.Receive(ctx, h.s.channelID(), items, store.Holding(h.s.holding.lease))
+	h.s.holding.check(err)
+	return err
+}
+
+// Position implements channel.Intake.
+func (h *host) Position(ctx context.Context) (string, error) {
+	if err := h.alive(); err != nil {
+		return "", err
+	}
+	ctx, cancel := h.within(ctx)
+	defer cancel()
+	return h.s.w.o.Inbox.IntakePosition(ctx, h.s.channelID())
+}
+
+// ReceiveBatch implements channel.Intake.
+func (h *host) ReceiveBatch(ctx context.Context, batch domain.Batch) error {
+	if err := h.alive(); err != nil {
+		return err
+	}
+	ctx, cancel := h.within(ctx)
+	defer cancel()
+	err := h.s.w.o.Inbox.ReceiveBatch(ctx, h.s.channelID(), batch, store.Holding(h.s.holding.lease))
 	h.s.holding.check(err)
 	return err
 }

@@ -260,7 +260,7 @@ func (s *supervisor) open(loaded inbox.OpenChannel, host *host) (channel.Session
 	var session channel.Session
 	err := s.guard("open", func() error {
 		var err error
-		session, err = factory(channel.Config{Channel: loaded.Channel, Secrets: loaded.Secrets, Host: host, Logger: s.logger})
+		session, err = factory(channel.Config{Channel: loaded.Channel, Secrets: loaded.Secrets, Host: host, Intake: host, Logger: s.logger})
 		return err
 	})
 	return session, err

@@ -2,8 +2,10 @@
 // One process holds any number of clients; `c` says which. The process ends with its standard input.
 import { createInterface } from "node:readline";
 import { io } from "socket.io-client";
+import { Herd } from "./herd.mjs";
 
 const clients = new Map();
+const herds = new Map();
 
 // What happens within one turn of the event loop leaves in one write.
 let pending = [];
@@ -103,15 +105,36 @@ const operations = {
   },
 };
 
+// Each answers its ack, so that the test knows when it is done.
+const herdOperations = {
+  "herd:open": ({ c, url, options, args }, answer) => {
+    herds.set(c, new Herd({ url, options: options ?? {}, ...args[0] }));
+    answer();
+  },
+  "herd:connect": ({ herd }, answer) => answer(herd.connect()),
+  "herd:drop": ({ herd, args }, answer) => answer(herd.drop(args[0])),
+  "herd:leave": ({ herd }, answer) => answer(herd.leave()),
+  "herd:mark": ({ herd }, answer) => answer(herd.mark()),
+  "herd:await": ({ herd, args }, answer) => herd.await(args[0], answer),
+  "herd:report": ({ herd }, answer) => answer(herd.report()),
+};
+
 const commands = createInterface({ input: process.stdin, crlfDelay: Infinity });
 commands.on("line", (line) => {
   const command = JSON.parse(line);
-  const client = clients.get(command.c);
+  const { c, ack } = command;
+  const herdOperation = herdOperations[command.op];
+  if (herdOperation) {
+    herdOperation({ ...command, herd: herds.get(c) }, (answer = null) => report({ c, kind: "ack", ack, args: [answer] }));
+    return;
+  }
+  const client = clients.get(c);
   if (command.op !== "open" && !client) return; // closed a moment ago
   operations[command.op]({ ...command, client });
 });
 commands.on("close", () => {
   for (const { socket } of clients.values()) socket.disconnect();
+  for (const herd of herds.values()) herd.leave();
   flush();
   // One more turn, in which the goodbyes leave.
   setTimeout(() => process.exit(0), 20);

@@ -17,7 +17,9 @@ io.on("connection", (socket) => {
   const message = (seq) => {
     socket.emit("message:new", { id: seq }, { seq, epoch: "e1", at: new Date().toISOString() });
   };
-  socket.emit("hello", socket.handshake.auth);
+  const { script, lastSeq } = socket.handshake.auth;
+  if (!script) socket.emit("hello", socket.handshake.auth);
+  else if (lastSeq === undefined) script.forEach((event) => socket.emit(...event));
   socket.on("echo", (...args) => {
     const acknowledge = args.pop();
     socket.emit("echoed", ...args);

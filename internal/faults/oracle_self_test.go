@@ -1,0 +1,117 @@
+package faults
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/require"
+
+	"switchboard/internal/testkit"
+)
+
+// An oracle that finds nothing proves nothing: each kind of fault is made by hand, and it must be told.
+func TestOracleFindsFaults(t *testing.T) {
+	quick(t)
+	w := newWorld(t, plan{organizations: 2})
+	acme, rival := w.orgs[0], w.orgs[1]
+	h := w.herd(2)
+	w.connect(h, 2)
+	d := w.drive(20)
+	d.more(10)
+	d.stop()
+	report, heads := w.verdict(h), w.quiet()
+
+	do := func(sql string, args ...any) {
+		t.Helper()
+		require.NoError(t, w.query(testkit.Context(t), sql, args, func(pgx.Rows) error { return nil }))
+	}
+	judge := func(judgement func(*world)) string {
+		told := &recorder{TB: t}
+		observed := *w
+		observed.t = told
+		judgement(&observed)
+		return told.String()
+	}
+	rows, rest, logs := (*world).judgeRows, (*world).judgeREST, func(w *world) { w.judgeLogs(heads) }
+	sound := w.judgeLogs(heads)
+	clients := func(change func(*testkit.HerdLedger)) string {
+		return judge(func(w *world) {
+			changed := report
+			changed.Clients = append([]testkit.HerdLedger{}, report.Clients...)
+			change(&changed.Clients[0])
+			w.judgeClients(changed, heads, sound)
+		})
+	}
+	for _, judgement := range []func(*world){rows, rest, logs, (*world).judgeProcessLogs} {
+		require.Empty(t, judge(judgement), "what is sound is found sound")
+	}
+
+	// What the clients saw.
+	require.Empty(t, clients(func(*testkit.HerdLedger) {}))
+	for what, change := range map[string]func(*testkit.HerdLedger){
+		"gap":      func(c *testkit.HerdLedger) { c.Gaps++ },
+		"double":   func(c *testkit.HerdLedger) { c.Doubles++ },
+		"disorder": func(c *testkit.HerdLedger) { c.Disorders++ },
+		"stray":    func(c *testkit.HerdLedger) { c.Strays++ },
+		"leak":     func(c *testkit.HerdLedger) { c.Leaks++ },
+		"behind":   func(c *testkit.HerdLedger) { c.Last-- },
+		"epoch":    func(c *testkit.HerdLedger) { c.Epoch = "another" },
+		"contents": func(c *testkit.HerdLedger) { c.CanarySum++ },
+		"count":    func(c *testkit.HerdLedger) { c.Canaries-- },
+	} {
+		require.Contains(t, clients(change), "client 0 saw", what)
+	}
+
+	// A process's log.
+	log, err := os.OpenFile(w.nodes[0].logFile, os.O_APPEND|os.O_WRONLY, 0o600)
+	require.NoError(t, err)
+	_, err = fmt.Fprintln(log, "canary-org1-1", acme.token, "WARNING: DATA RACE")
+	require.NoError(t, err)
+	require.NoError(t, log.Close())
+	told := judge((*world).judgeProcessLogs)
+	require.Contains(t, told, "DATA RACE")
+	require.Contains(t, told, "text of a message")
+	require.Contains(t, told, "has the token of org1")
+
+	// The log and the rows.
+	do(`UPDATE events SET data = replace(data, 'canary-org1-', 'canary-org2-') WHERE organization_id = $1 AND seq = $2`, acme.id, heads[acme.name].Seq)
+	require.Contains(t, judge(logs), "is in the log of organization")
+	require.Contains(t, judge(rest), "GET /api/events of org1 has canary-org2-")
+	do(`DELETE FROM events WHERE organization_id = $1 AND seq = $2`, rival.id, heads[rival.name].Seq-1)
+	told = judge(logs)
+	require.Contains(t, told, fmt.Sprintf("the log of organization %d goes from", rival.id))
+	w.ledger.accept(w.ledger.next(acme, false))
+	require.Contains(t, judge(rows), "messages that were acknowledged are not stored")
+	require.Contains(t, judge(logs), "has 0 message:new events")
+	entries, _ := w.ledger.list()
+	do(`UPDATE messages SET content = $1 WHERE id IN (SELECT id FROM messages WHERE organization_id = $2 LIMIT 2)`, entries[0].canary(), entries[0].organization.id)
+	require.Contains(t, judge(rows), "messages are stored more than once")
+}
+
+// recorder keeps what a judgement tells.
+type recorder struct {
+	testing.TB
+
+	mu   sync.Mutex // guards told
+	told []string
+}
+
+// Errorf implements testing.TB.
+func (r *recorder) Errorf(format string, args ...any) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.told = append(r.told, fmt.Sprintf(format, args...))
+}
+
+// FailNow implements testing.TB. What judges goes on.
+func (r *recorder) FailNow() {}
+
+func (r *recorder) String() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return strings.Join(r.told, "\n")
+}

@@ -1,0 +1,93 @@
+package realtime
+
+import (
+	"bufio"
+	"errors"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+)
+
+// errOver is what is written after the end of a request gets.
+var errOver = errors.New("realtime: the request is over")
+
+// response is the answer to a request, for the library's polling: it answers from goroutines of its own, which may be
+// writing still when the client has gone away and the handler returns. By then the HTTP server has given the buffers of
+// the connection to another one; what was meant for one client would go to the other. Here the handler's end waits for
+// what is being written, and what comes later goes nowhere.
+type response struct {
+	inner http.ResponseWriter
+
+	mu     sync.Mutex // guards what follows, and is held while inner is used
+	over   bool
+	begun  bool
+	header http.Header
+}
+
+func newResponse(inner http.ResponseWriter) *response {
+	return &response{inner: inner, header: inner.Header().Clone()}
+}
+
+// Header implements http.ResponseWriter. The headers are the response's own until they are written.
+func (r *response) Header() http.Header { return r.header }
+
+// WriteHeader implements http.ResponseWriter.
+func (r *response) WriteHeader(status int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.begin(status)
+}
+
+func (r *response) begin(status int) {
+	if r.over || r.begun {
+		return
+	}
+	r.begun = true
+	for name, values := range r.header {
+		r.inner.Header()[name] = values
+	}
+	r.inner.WriteHeader(status)
+}
+
+// Write implements http.ResponseWriter.
+func (r *response) Write(data []byte) (int, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.over {
+		return 0, errOver
+	}
+	r.begin(http.StatusOK)
+	return r.inner.Write(data)
+}
+
+// Hijack implements http.Hijacker, for the upgrade.
+func (r *response) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	return http.NewResponseController(r.inner).Hijack()
+}
+
+// SetReadDeadline and SetWriteDeadline serve http.ResponseController.
+func (r *response) SetReadDeadline(at time.Time) error {
+	return r.control(func(c *http.ResponseController) error { return c.SetReadDeadline(at) })
+}
+
+// SetWriteDeadline is described at SetReadDeadline.
+func (r *response) SetWriteDeadline(at time.Time) error {
+	return r.control(func(c *http.ResponseController) error { return c.SetWriteDeadline(at) })
+}
+
+func (r *response) control(do func(*http.ResponseController) error) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.over {
+		return errOver
+	}
+	return do(http.NewResponseController(r.inner))
+}
+
+// end waits for what is being written, and lets nothing more through.
+func (r *response) end() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.over = true
+}
