@@ -152,7 +152,7 @@ func browse(t *testing.T, address string) {
 	t.Helper()
 	profile, err := os.MkdirTemp("", "browser") // not TempDir: the browser's processes write into it until they are gone
 	require.NoError(t, err)
-	browser := exec.Command(testkit.Chromium(t), "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", //nolint:gosec // the test's own browser
+	browser := exec.Command(testkit.Chromium(t), "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
 		"--no-first-run", "--disable-background-networking", "--disable-component-update", "--user-data-dir="+profile, address)
 	browser.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	require.NoError(t, browser.Start())

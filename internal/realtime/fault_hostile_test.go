@@ -244,7 +244,7 @@ func (a *attacker) leave(random *rand.Rand, conn net.Conn) {
 		_ = tcp.CloseWrite()
 		_, _ = io.CopyN(io.Discard, conn, 1000)
 	default:
-		_, _ = conn.Write(closeFrameOf(uint16(random.IntN(6000)), "")) //nolint:gosec // small
+		_, _ = conn.Write(closeFrameOf(uint16(random.IntN(6000)), ""))
 	}
 }
 
@@ -274,7 +274,9 @@ func (a *attacker) redis(random *rand.Rand) {
 		return
 	}
 	messages := [][]byte{
-		{0xc0}, {}, packed, []byte(`{"type":6,"data":["event",7777777,1,"n",{},"2026-01-01T00:00:00.000Z","epoch-1"]}`),
+		{0xc0},
+		{},
+		packed, []byte(`{"type":6,"data":["event",7777777,1,"n",{},"2026-01-01T00:00:00.000Z","epoch-1"]}`),
 		[]byte(`{"type":4,"opts":{"rooms":["org_7"]},"close":true}`), []byte(`{"type":2,"opts":{"rooms":["org_7"]},"rooms":["x"]}`),
 		[]byte(strings.Repeat("[", random.IntN(100_000))),
 	}
@@ -327,7 +329,10 @@ func FuzzWire(f *testing.F) {
 	join := textFrame(fmt.Sprintf(`40{"token":%q}`, token))
 	for _, seed := range [][]byte{
 		textFrame(`420["subscribe:chat",{"chatId":1001}]`), frameOf(opText, []byte("4")), frameOf(finBit|opPing, []byte("x")), closeFrameOf(closeNormal, "bye"),
-		textFrame("\xff"), frameOf(finBit|opBinary, []byte{1}), {finBit | opText, maskBit | 127, 0x80}, textFrame("2"), textFrame(`450-["x"]`), {},
+		textFrame("\xff"), frameOf(finBit|opBinary, []byte{1}),
+		{finBit | opText, maskBit | 127, 0x80},
+		textFrame("2"), textFrame(`450-["x"]`),
+		{},
 	} {
 		f.Add(seed)
 	}

@@ -151,9 +151,9 @@ func frameOf(first byte, payload []byte) []byte {
 	case n < 126:
 		head = append(head, maskBit|byte(n))
 	case n <= 0xffff:
-		head = binary.BigEndian.AppendUint16(append(head, maskBit|126), uint16(n)) //nolint:gosec // just compared
+		head = binary.BigEndian.AppendUint16(append(head, maskBit|126), uint16(n))
 	default:
-		head = binary.BigEndian.AppendUint64(append(head, maskBit|127), uint64(n)) //nolint:gosec // a length
+		head = binary.BigEndian.AppendUint64(append(head, maskBit|127), uint64(n))
 	}
 	head = append(head, mask[:]...)
 	for i, b := range payload {

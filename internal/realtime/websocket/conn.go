@@ -126,6 +126,7 @@ func (c *Conn) due(batch []byte) []byte {
 		c.scheduled = false
 		return nil
 	}
+	c.leaves(c.queue[0])
 	first := c.queue[0].wire[c.offset:]
 	if len(c.queue) == 1 || len(first) >= len(batch) {
 		return first
@@ -135,9 +136,18 @@ func (c *Conn) due(batch []byte) []byte {
 		if len(out)+len(f.wire) > cap(batch) {
 			break
 		}
+		c.leaves(f)
 		out = append(out, f.wire...)
 	}
 	return out
+}
+
+// leaves notes, with the lock held, that a frame is about to be written. The next ping may come as soon as it is, before that
+// is noted: it wants a pong of its own.
+func (c *Conn) leaves(f *Frame) {
+	if opcode(f.wire[0]&^finalBit) == opPong {
+		c.ponging = false
+	}
 }
 
 type dueState int
@@ -161,9 +171,6 @@ func (c *Conn) wrote(n int) dueState {
 	gone := 0
 	for gone < len(c.queue) && c.offset >= len(c.queue[gone].wire) {
 		c.offset -= len(c.queue[gone].wire)
-		if opcode(c.queue[gone].wire[0]&^finalBit) == opPong {
-			c.ponging = false
-		}
 		gone++
 	}
 	left := copy(c.queue, c.queue[gone:])
@@ -305,8 +312,8 @@ func (c *Conn) take(data []byte) bool {
 	}
 	var broke *CloseError
 	if errors.As(err, &broke) {
+		c.leave(closeFrame(broke.Code, broke.Reason)) // first: who is told may want to say goodbye too
 		c.tell(err)
-		c.leave(closeFrame(broke.Code, broke.Reason))
 	}
 	return true // the rest is read until the peer is gone, and ignored
 }
@@ -327,8 +334,8 @@ func (c *Conn) takeControl(op opcode, payload []byte) bool {
 		c.pong(payload)
 	case opClose:
 		said := readClose(payload)
-		c.tell(said)
 		c.leave(closeFrame(said.Code, said.Reason))
+		c.tell(said)
 		c.answered()
 		return false
 	}

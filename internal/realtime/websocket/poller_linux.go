@@ -153,6 +153,8 @@ func (c *Conn) readNow() {
 	}
 }
 
+// readAll reads until the kernel says that there is nothing more: a read that was short is not enough, since the end of the
+// stream may have come together with the data, and is not told again.
 func (c *Conn) readAll(buffer *readBuffer) bool {
 	for {
 		n, err := buffer.read(c.raw)
@@ -168,9 +170,6 @@ func (c *Conn) readAll(buffer *readBuffer) bool {
 		}
 		if !c.take(buffer.data[:n]) {
 			return false
-		}
-		if n < len(buffer.data) {
-			return true // what comes from now on is told again
 		}
 	}
 }
