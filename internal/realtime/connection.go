@@ -44,6 +44,7 @@ type connection struct {
 
 	behind  time.Time // since when much is queued; belongs to the sweep, like the next one
 	tookSum int64     // what had been taken by then
+	closing time.Time // since when it wants to close
 }
 
 // connections finds the watcher of a connection.
@@ -218,6 +219,18 @@ func (c *connection) overdue(now time.Time) string {
 		return "slow"
 	}
 	return ""
+}
+
+// lingers reports whether the connection wants to close and its client does not let it: the library waits for a poll that
+// takes the last packets until the ping times out. The sweep calls it.
+func (c *connection) lingers(now time.Time) bool {
+	if c.conn.ReadyState() != "closing" {
+		return false
+	}
+	if c.closing.IsZero() {
+		c.closing = now
+	}
+	return now.Sub(c.closing) >= farewell
 }
 
 // stalled reports whether the client has been behind for too long and takes next to nothing. Who is slower than what it is

@@ -40,6 +40,7 @@ type EmitterOptions struct {
 // goes to users are tried for two seconds. Disconnections that Redis cannot carry are found by the servers' revalidation.
 type Emitter struct {
 	library *emitter.Emitter
+	wire    *batcher // what library publishes to
 	logger  *slog.Logger
 	metrics Metrics
 	limits  Limits
@@ -54,6 +55,9 @@ type Emitter struct {
 	urgent jobQueue
 	closed bool
 }
+
+// batchJobs is how many messages go to Redis at once.
+const batchJobs = 128
 
 // job is one message to Redis.
 type job struct {
@@ -76,9 +80,10 @@ func NewEmitter(client redis.UniversalClient, o EmitterOptions) (*Emitter, error
 	ctx, cancel := context.WithCancel(context.Background())
 	options := emitter.DefaultEmitterOptions()
 	options.SetKey(o.Prefix)
+	wire := &batcher{UniversalClient: client, timeout: limits.PublishTimeout}
 	e := &Emitter{
-		library: emitter.NewEmitter(redisadapter.NewRedisClient(ctx, publisher{client, limits.PublishTimeout}), options),
-		logger:  o.Logger, metrics: o.Metrics.withDefaults(), limits: limits,
+		library: emitter.NewEmitter(redisadapter.NewRedisClient(ctx, wire), options), wire: wire,
+		logger: o.Logger, metrics: o.Metrics.withDefaults(), limits: limits,
 		ctx: ctx, cancel: cancel, wake: make(chan struct{}, 1), stopped: make(chan struct{}),
 		normal: jobQueue{limit: limits.EmitterQueue}, urgent: jobQueue{limit: limits.EmitterQueue},
 	}
@@ -96,6 +101,48 @@ func (p publisher) Publish(ctx context.Context, channel string, message any) *re
 	ctx, cancel := context.WithTimeout(ctx, p.timeout)
 	defer cancel()
 	return p.UniversalClient.Publish(ctx, channel, message)
+}
+
+// batcher publishes like publisher or, between collect and flush, all at once: a burst of events takes one round trip, and
+// wakes the nodes once. It belongs to the emitter's goroutine.
+type batcher struct {
+	redis.UniversalClient
+	timeout    time.Duration
+	collecting bool
+	channels   []string
+	messages   []any
+}
+
+func (b *batcher) Publish(ctx context.Context, channel string, message any) *redis.IntCmd {
+	if b.collecting {
+		b.channels, b.messages = append(b.channels, channel), append(b.messages, message)
+		return redis.NewIntResult(0, nil)
+	}
+	ctx, cancel := context.WithTimeout(ctx, b.timeout)
+	defer cancel()
+	return b.UniversalClient.Publish(ctx, channel, message)
+}
+
+func (b *batcher) collect() { b.collecting = true }
+
+// flush publishes what was collected, in order, and returns how many messages Redis did not take.
+func (b *batcher) flush(ctx context.Context) (failed int, err error) {
+	ctx, cancel := context.WithTimeout(ctx, b.timeout)
+	defer cancel()
+	results, err := b.Pipelined(ctx, func(p redis.Pipeliner) error {
+		for i, channel := range b.channels {
+			p.Publish(ctx, channel, b.messages[i])
+		}
+		return nil
+	})
+	for _, result := range results {
+		if result.Err() != nil {
+			failed++
+		}
+	}
+	clear(b.messages)
+	b.collecting, b.channels, b.messages = false, b.channels[:0], b.messages[:0]
+	return failed, err
 }
 
 // Publish tells all nodes of events that were committed. It never blocks.
@@ -237,22 +284,36 @@ func (e *Emitter) rouse() {
 	}
 }
 
-// next takes the next job; more says whether there may be one later.
-func (e *Emitter) next() (j job, found, more bool) {
+// next takes the next job, or several that may go at once; more says whether there may be one later.
+func (e *Emitter) next(into []job) (jobs []job, more bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if j, found = e.urgent.pop(); !found {
-		j, found = e.normal.pop()
+	if j, found := e.urgent.pop(); found {
+		return append(into[:0], j), true
 	}
-	return j, found, !e.closed
+	jobs = into[:0]
+	for len(jobs) < batchJobs {
+		j, found := e.normal.peek()
+		if !found || (j.attempts > 1 && len(jobs) > 0) {
+			break
+		}
+		_, _ = e.normal.pop()
+		jobs = append(jobs, j)
+		if j.attempts > 1 {
+			break // it goes by itself, and may be tried again
+		}
+	}
+	return jobs, !e.closed
 }
 
 func (e *Emitter) run() {
 	defer close(e.stopped)
 	failing := false
+	var jobs []job
 	for {
-		j, found, more := e.next()
-		if !found {
+		var more bool
+		jobs, more = e.next(jobs)
+		if len(jobs) == 0 {
 			if !more {
 				return
 			}
@@ -264,7 +325,8 @@ func (e *Emitter) run() {
 			}
 			continue
 		}
-		err := e.carry(j)
+		err := e.carryAll(jobs)
+		clear(jobs)
 		if e.ctx.Err() != nil {
 			return
 		}
@@ -276,6 +338,26 @@ func (e *Emitter) run() {
 		}
 		failing = err != nil
 	}
+}
+
+// carryAll publishes what next returned.
+func (e *Emitter) carryAll(jobs []job) error {
+	if len(jobs) == 1 {
+		return e.carry(jobs[0])
+	}
+	e.wire.collect()
+	for _, j := range jobs {
+		if err := j.publish(e.library); err != nil {
+			// Redis was not asked yet: the message cannot be written at all.
+			e.metrics.Dropped("emitter_error")
+			e.logger.Error("[Socket.IO] send error: a message cannot be encoded", slog.Any("error", err))
+		}
+	}
+	failed, err := e.wire.flush(e.ctx)
+	for range failed {
+		e.metrics.Dropped("emitter_error")
+	}
+	return err
 }
 
 // carry publishes a job, as often as it may be tried.
@@ -333,6 +415,13 @@ func (q *jobQueue) push(j job) bool {
 		return true
 	}
 	return false
+}
+
+func (q *jobQueue) peek() (job, bool) {
+	if q.len() == 0 {
+		return job{}, false
+	}
+	return q.jobs[q.head], true
 }
 
 func (q *jobQueue) pop() (job, bool) {

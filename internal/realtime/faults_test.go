@@ -262,6 +262,19 @@ func (s *stuckRedis) Publish(ctx context.Context, _ string, message any) *redis.
 	return redis.NewIntCmd(ctx)
 }
 
+func (s *stuckRedis) Pipelined(ctx context.Context, fill func(redis.Pipeliner) error) ([]redis.Cmder, error) {
+	client := redis.NewClient(&redis.Options{})
+	defer func() { _ = client.Close() }()
+	p := client.Pipeline() // never sent
+	if err := fill(p); err != nil {
+		return nil, err
+	}
+	for _, command := range p.Cmds() {
+		s.Publish(ctx, "", command.Args()[2])
+	}
+	return p.Cmds(), nil
+}
+
 // A stock node keeps every attachment of a packet that announced none.
 func TestBinaryIsRefused(t *testing.T) {
 	t.Parallel()

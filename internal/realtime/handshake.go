@@ -56,16 +56,37 @@ func (s *Server) admit(sock *socket.Socket, next func(*socket.ExtendedError)) {
 	}
 	sock.SetData(n)
 	// The connection may end before the library has come to begin; then no "disconnect" is ever heard.
+	gone := make(chan struct{})
 	_ = sock.Conn().Once("close", func(...any) {
+		close(gone)
 		if !sock.Connected() {
 			n.end()
 		}
 	})
 	if sock.Conn().ReadyState() != "open" {
 		n.end()
+		next(nil)
+		return
 	}
-	s.waitForReplay(sock, n)
+	s.waitForReplay(n, gone)
 	next(nil)
+	s.waitForJoin(sock, gone)
+}
+
+// waitForJoin returns when the library has let the socket in. Its caller reads the connection: the library tells the client
+// that it is connected before it knows the socket itself, and would end the connection of a client whose first event is
+// there in between.
+func (s *Server) waitForJoin(sock *socket.Socket, gone <-chan struct{}) {
+	joined := make(chan struct{})
+	sock.Enqueue(func() { close(joined) }) // behind what lets it in
+	patience := time.NewTimer(s.options.Limits.RequestTimeout)
+	defer patience.Stop()
+	select {
+	case <-joined:
+	case <-gone:
+	case <-s.ctx.Done():
+	case <-patience.C:
+	}
 }
 
 func (s *Server) authenticate(ctx context.Context, sock *socket.Socket) (*session, *refusal) {

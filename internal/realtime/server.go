@@ -395,6 +395,8 @@ func (s *Server) sweep() {
 			for _, c := range s.watched() {
 				if reason := c.overdue(now); reason != "" {
 					c.close(reason)
+				} else if c.lingers(now) {
+					s.background(func() { c.conn.Close(true) })
 				}
 			}
 		}

@@ -4,8 +4,6 @@ import (
 	"context"
 	"sync"
 	"time"
-
-	"github.com/zishang520/socket.io/servers/socket/v3"
 )
 
 // replayAtOnce is how many events a socket may have missed and still be let in without waiting for a turn.
@@ -48,14 +46,9 @@ func (t *turns) wait(ctx context.Context, gone <-chan struct{}) (done func()) {
 }
 
 // waitForReplay waits for the session's turn, if it has much to catch up with.
-func (s *Server) waitForReplay(sock *socket.Socket, n *session) {
+func (s *Server) waitForReplay(n *session, gone <-chan struct{}) {
 	now := n.feed.at()
 	if n.from.bad || (n.from.epoch != "" && n.from.epoch != now.Epoch) || now.Seq-n.from.seq <= replayAtOnce {
-		return
-	}
-	gone := make(chan struct{})
-	_ = sock.Conn().Once("close", func(...any) { close(gone) })
-	if sock.Conn().ReadyState() != "open" {
 		return
 	}
 	done := s.turns.wait(s.ctx, gone)
