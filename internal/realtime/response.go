@@ -22,15 +22,26 @@ type response struct {
 	mu     sync.Mutex // guards what follows, and is held while inner is used
 	over   bool
 	begun  bool
-	header http.Header
+	asked  int         // how often for the headers
+	staged http.Header // what the first to ask gets: the library, which changes it under a lock of its own
+	header http.Header // what the others get: the library, when it writes, copies the staged ones here
 }
 
 func newResponse(inner http.ResponseWriter) *response {
-	return &response{inner: inner, header: inner.Header().Clone()}
+	return &response{inner: inner, staged: inner.Header().Clone(), header: inner.Header().Clone()}
 }
 
-// Header implements http.ResponseWriter. The headers are the response's own until they are written.
-func (r *response) Header() http.Header { return r.header }
+// Header implements http.ResponseWriter. The headers are the response's own until they are written. When a session closes
+// while a request with packets is under way, one goroutine of the library stages headers and another writes them: each has
+// a map of its own.
+func (r *response) Header() http.Header {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.asked++; r.asked == 1 {
+		return r.staged
+	}
+	return r.header
+}
 
 // WriteHeader implements http.ResponseWriter.
 func (r *response) WriteHeader(status int) {
@@ -44,7 +55,11 @@ func (r *response) begin(status int) {
 		return
 	}
 	r.begun = true
-	for name, values := range r.header {
+	headers := r.header
+	if r.asked == 1 {
+		headers = r.staged // nobody copied them
+	}
+	for name, values := range headers {
 		r.inner.Header()[name] = values
 	}
 	r.inner.WriteHeader(status)
