@@ -93,10 +93,10 @@ func TestDatabaseRestoredUnderARunningNode(t *testing.T) {
 	}
 	run("pg_dump", "--format=custom", "--file="+backup, product)
 
-	old := commit(t, writer, org, 10)
+	commit(t, writer, org, 10)
 	live := h.socket(ada, node)
 	away := h.socket(ada, node)
-	old = commit(t, writer, org, 1)
+	old := commit(t, writer, org, 1)
 	for _, s := range []*testkit.SocketClient{live, away} {
 		_, err := s.WaitFor(testkit.Context(t), "test:event", seqAtLeast(old.Seq))
 		require.NoError(t, err)
@@ -138,7 +138,7 @@ func TestWhoIsBehindTheLogIsReset(t *testing.T) {
 	last := commit(t, writer, org, 60)
 	cut, err := writer.PruneEvents(testkit.Context(t), org, domain.At(time.Now().Add(-time.Hour)), 10)
 	require.NoError(t, err)
-	require.EqualValues(t, last.Seq-10, cut)
+	require.Equal(t, last.Seq-10, cut)
 
 	behind := testkit.Connect(t, testkit.ClientOptions{
 		URL: node.URL, Auth: map[string]any{"token": ada.token, "lastSeq": first.Seq, "epoch": first.Epoch}, Transports: []string{"websocket"},

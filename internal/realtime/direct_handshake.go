@@ -39,7 +39,7 @@ func (s *Server) openDirect(w http.ResponseWriter, r *http.Request) {
 	}
 	d := &directSocket{
 		listeners: listeners{logger: s.logger}, server: s, id: utils.Base64Id().GenerateId(),
-		remote: conn.RemoteAddr().String(), state: "open", request: whatIsAsked(r),
+		remote: conn.RemoteAddr().String(), state: "open", request: whatIsAsked(r), //nolint:contextcheck // it outlives the request
 	}
 	d.conn = s.loop.Add(conn.NetConn(), d)
 	d.watcher = s.watchDirect(d)

@@ -49,7 +49,7 @@ func (g *gate) enter(ctx context.Context) string {
 	}
 	waiting, cancel := context.WithTimeout(ctx, g.patience)
 	defer cancel()
-	defer context.AfterFunc(g.ctx, cancel)()
+	defer context.AfterFunc(g.ctx, cancel)() //nolint:contextcheck // it ends with the server too
 	// It knows when the turn will come, and refuses at once when that is beyond the deadline.
 	err := g.limiter.Wait(waiting)
 	switch {

@@ -52,7 +52,7 @@ func TestTheLogIsReadInPages(t *testing.T) {
 			require.Equal(t, head.Epoch, e.Epoch)
 			require.NotEmpty(t, e.Data)
 		}
-		require.Equal(t, head, store.Head{Seq: page.Head, Epoch: page.Epoch})
+		require.Equal(t, store.Head{Seq: page.Head, Epoch: page.Epoch}, head)
 		page = d.after(head.Seq, 10)
 		require.Empty(t, page.Events)
 		require.NotNil(t, page.Events)
@@ -69,7 +69,7 @@ func TestRetention(t *testing.T) {
 		head := d.log(100)
 		start := domain.At(time.Now().Add(-time.Hour))
 		require.Zero(t, d.prune(start, 1000), "all of it is young and few")
-		require.EqualValues(t, head.Seq-40, d.prune(start, 40), "too many")
+		require.Equal(t, head.Seq-40, d.prune(start, 40), "too many")
 		require.Zero(t, d.prune(start, 40))
 		require.True(t, d.after(head.Seq-41, 100).Resync)
 		require.Empty(t, d.after(head.Seq-41, 100).Events)

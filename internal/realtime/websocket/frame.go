@@ -79,9 +79,9 @@ func newFrame(op opcode, payload []byte) *Frame {
 	case n <= mostShort:
 		wire = append(wire, byte(n))
 	case n <= 0xFFFF:
-		wire = binary.BigEndian.AppendUint16(append(wire, length16), uint16(n)) //nolint:gosec // checked
+		wire = binary.BigEndian.AppendUint16(append(wire, length16), uint16(n))
 	default:
-		wire = binary.BigEndian.AppendUint64(append(wire, length64), uint64(n)) //nolint:gosec // a length
+		wire = binary.BigEndian.AppendUint64(append(wire, length64), uint64(n))
 	}
 	header := len(wire)
 	return &Frame{wire: append(wire, payload...), header: header}

@@ -42,12 +42,12 @@ func newPoller() (*poller, error) {
 func (p *poller) add(c *Conn) error {
 	var failed error
 	err := c.raw.Control(func(descriptor uintptr) {
-		p.put(int(descriptor), c) //nolint:gosec // a descriptor is an int
+		p.put(int(descriptor), c)
 		event := &unix.EpollEvent{
 			Events: unix.EPOLLIN | unix.EPOLLRDHUP | unix.EPOLLET,
 			Fd:     int32(descriptor), //nolint:gosec // a descriptor is an int32
 		}
-		failed = p.control(unix.EPOLL_CTL_ADD, int(descriptor), event) //nolint:gosec // see above
+		failed = p.control(unix.EPOLL_CTL_ADD, int(descriptor), event)
 	})
 	return errors.Join(err, failed)
 }
@@ -55,15 +55,15 @@ func (p *poller) add(c *Conn) error {
 // remove stops watching. It must come before the connection is closed, since descriptors are used again.
 func (p *poller) remove(c *Conn) {
 	_ = c.raw.Control(func(descriptor uintptr) {
-		_ = p.control(unix.EPOLL_CTL_DEL, int(descriptor), nil) //nolint:gosec // a descriptor is an int
-		p.put(int(descriptor), nil)                             //nolint:gosec // see above
+		_ = p.control(unix.EPOLL_CTL_DEL, int(descriptor), nil)
+		p.put(int(descriptor), nil)
 	})
 }
 
 func (p *poller) control(operation, descriptor int, event *unix.EpollEvent) error {
 	var failed error
 	err := p.raw.Control(func(epoll uintptr) {
-		failed = unix.EpollCtl(int(epoll), operation, descriptor, event) //nolint:gosec // a descriptor is an int
+		failed = unix.EpollCtl(int(epoll), operation, descriptor, event)
 	})
 	return errors.Join(err, failed)
 }
