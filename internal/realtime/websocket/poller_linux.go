@@ -92,7 +92,7 @@ func (p *poller) run() {
 	events := make([]unix.EpollEvent, 256)
 	_ = p.raw.Read(func(epoll uintptr) (over bool) {
 		for {
-			n, err := unix.EpollWait(int(epoll), events, 0) //nolint:gosec // a descriptor is an int
+			n, err := unix.EpollWait(int(epoll), events, 0)
 			switch {
 			case errors.Is(err, unix.EINTR):
 			case err != nil:
@@ -199,7 +199,7 @@ func (b *readBuffer) read(raw syscall.RawConn) (int, error) {
 
 func (b *readBuffer) try(descriptor uintptr) bool {
 	for {
-		n, err := unix.Read(int(descriptor), b.data[:]) //nolint:gosec // a descriptor is an int
+		n, err := unix.Read(int(descriptor), b.data[:])
 		if errors.Is(err, unix.EINTR) {
 			continue
 		}

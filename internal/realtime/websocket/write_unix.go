@@ -10,7 +10,7 @@ import (
 // writeOnce writes what the kernel takes now; syscall.EAGAIN says that it takes nothing.
 func writeOnce(descriptor uintptr, data []byte) (int, error) {
 	for {
-		n, err := syscall.Write(int(descriptor), data) //nolint:gosec // a descriptor is an int
+		n, err := syscall.Write(int(descriptor), data)
 		if errors.Is(err, syscall.EINTR) {
 			continue
 		}
