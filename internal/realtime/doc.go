@@ -41,7 +41,7 @@
 //   - A head that was read after the feed stood at cursor can be behind the cursor only if the log went back. Then, and
 //     when the epoch differs, all members are reset.
 //   - Memory is bounded: inbox 1,024 events (then the log is read), ring 512 events and 512 KiB and 2 minutes, page cache 128 MiB
-//     for the node while a herd uses it, 256 KiB queued for a socket by the feed, 32 sockets that replay more than a hundred
+//     for the node while a herd uses it, 256 KiB queued for a socket by the feed, 16 sockets that replay more than a hundred
 //     events at a time.
 //   - Sockets that need the same page of the log share one read: pages begin at multiples of 500, who asks for a page that
 //     is being read waits with the others, and full pages stay in the cache for those who come later.

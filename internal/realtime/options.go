@@ -110,7 +110,7 @@ type Limits struct {
 	RingAge           time.Duration // 2 min
 	PageCacheBytes    int           // 128 MiB of the log kept for reconnecting herds, over all organizations, while they are used
 	PageCacheAge      time.Duration // 30 s until a page that nobody uses is let go
-	ConcurrentReplays int           // 32 sockets that catch up with more than a hundred events at a time; others wait
+	ConcurrentReplays int           // 16 sockets that catch up with more than a hundred events at a time; others wait
 	ConcurrentReads   int           // 8 reads of the log at a time
 	EmitterQueue      int           // 4096 messages that wait for Redis; the oldest are dropped
 	PublishTimeout    time.Duration // 250 ms for one message
@@ -142,7 +142,7 @@ func (l Limits) withDefaults() Limits {
 	setDefault(&l.RingAge, 2*time.Minute)
 	setDefault(&l.PageCacheBytes, 128<<20)
 	setDefault(&l.PageCacheAge, 30*time.Second)
-	setDefault(&l.ConcurrentReplays, 32)
+	setDefault(&l.ConcurrentReplays, 16)
 	setDefault(&l.ConcurrentReads, 8)
 	setDefault(&l.EmitterQueue, 4096)
 	setDefault(&l.PublishTimeout, 250*time.Millisecond)
