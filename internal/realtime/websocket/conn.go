@@ -35,6 +35,7 @@ type Conn struct {
 	handler  Handler
 	done     chan struct{} // closed when the connection is
 	farewell *time.Timer
+	cause    error // why it ended before Start; guarded by mu
 	started  atomic.Bool
 	reading  atomic.Int32 // where it is watched: a state of reading
 	parser   parser       // belongs to whoever reads
@@ -75,6 +76,13 @@ func (c *Conn) TellSent() { c.telling.Store(true) }
 // Start begins to read. Messages may come before it returns. It may be called more than once.
 func (c *Conn) Start() {
 	if c.started.Swap(true) {
+		return
+	}
+	c.mu.Lock()
+	over, cause := c.state == stateClosed, c.cause
+	c.mu.Unlock()
+	if over {
+		c.tell(cause)
 		return
 	}
 	if c.raw != nil && c.loop.poller != nil {
@@ -268,7 +276,7 @@ func (c *Conn) end(cause error) {
 		c.mu.Unlock()
 		return
 	}
-	c.state = stateClosed
+	c.state, c.cause = stateClosed, cause
 	unsent := len(c.queue) > 0
 	c.queue, c.offset = nil, 0
 	c.queued.Store(0)
@@ -285,7 +293,9 @@ func (c *Conn) end(cause error) {
 	}
 	_ = c.conn.Close()
 	c.loop.forget(c)
-	c.tell(cause)
+	if c.started.Load() { // else Start tells it
+		c.tell(cause)
+	}
 	close(c.done)
 }
 

@@ -278,7 +278,7 @@ func TestPeerThatVanishes(t *testing.T) {
 	require.Error(t, receive(t, p.closed))
 }
 
-// A flood of pings from a peer that reads nothing queues one pong at most.
+// A flood of pings from a peer that reads nothing queues a few pongs at most: those on their way and one more.
 func TestPings(t *testing.T) {
 	t.Parallel()
 	s := newStation(t, Limits{SendBuffer: 4 << 10}, false, echo)
@@ -299,7 +299,7 @@ func TestPings(t *testing.T) {
 	ping := bytes.Repeat([]byte("p"), 125)
 	for range 20_000 {
 		require.NoError(t, conn.WriteControl(gorilla.PingMessage, ping, time.Now().Add(5*time.Second)))
-		require.LessOrEqual(t, p.conn.Queued(), int64(127))
+		require.LessOrEqual(t, p.conn.Queued(), int64(4*127))
 	}
 }
 

@@ -85,7 +85,7 @@ func NewLoop(limits Limits) (*Loop, error) {
 }
 
 // Add takes over a connection whose handshake is done and of which nothing has been read since. It can be sent to at once;
-// reading begins with Start. When the loop is closed, so is the connection, and its handler hears of it.
+// reading, and calls of the handler but Full, begin with Start, which must follow.
 func (l *Loop) Add(conn net.Conn, h Handler) *Conn {
 	c := newConn(l, conn, h)
 	l.mu.Lock()
