@@ -145,7 +145,10 @@ func TestReplyLeavesAtOnce(t *testing.T) {
 			defer w.provider.mu.Unlock()
 			return len(w.provider.typed) > 0
 		})
-		require.Equal(t, "peer-1 in-1000 true", w.provider.typed[0])
+		w.provider.mu.Lock()
+		typed := w.provider.typed[0]
+		w.provider.mu.Unlock()
+		require.Equal(t, "peer-1 in-1000 true", typed)
 		const n = 100
 		var took []time.Duration
 		for i := range int64(n) {
