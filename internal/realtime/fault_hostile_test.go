@@ -54,7 +54,7 @@ func TestFaultF11_Hostile(t *testing.T) {
 	attack := attacker{w: w, n: n, token: w.user(7, 70)}
 	attack.round(testkit.Rand(t)) // what is made once is there before anything is counted
 	testkit.Eventually(t, "quiet", func() bool { return n.ConnectedClients() == 3 })
-	goroutines, heap := runtime.NumGoroutine(), liveHeap()-w.log.bytes()
+	goroutines, heap := runtime.NumGoroutine(), liveHeap()-w.kept()
 
 	last := w.pump(n.Emitter(), healthyOrganization, 20*time.Millisecond, func(i int) any { return message(healthyOrganization, i) })
 	began := time.Now()
@@ -84,7 +84,7 @@ func TestFaultF11_Hostile(t *testing.T) {
 	n.http.Client().CloseIdleConnections()
 	const spare = 5 // of the runtime, timers that are about to fire
 	testkit.Eventually(t, "the goroutines to be as before", func() bool { return runtime.NumGoroutine() <= goroutines+spare })
-	testkit.Eventually(t, "the heap to be as before", func() bool { return liveHeap()-w.log.bytes() < heap+hostileHeap })
+	testkit.Eventually(t, "the heap to be as before", func() bool { return liveHeap()-w.kept() < heap+hostileHeap })
 	n.mu.RLock()
 	defer n.mu.RUnlock()
 	require.Len(t, n.sessions, 3)

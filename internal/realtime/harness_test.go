@@ -404,6 +404,13 @@ func (l *lockedBuffer) String() string {
 	return l.b.String()
 }
 
+// kept is how much memory the test itself holds: the events of its log, and what the nodes logged.
+func (w *world) kept() int64 {
+	w.logged.mu.Lock()
+	defer w.logged.mu.Unlock()
+	return w.log.bytes() + int64(w.logged.b.Cap())
+}
+
 // lines returns the log lines with a message.
 func (l *lockedBuffer) lines(message string) []map[string]any {
 	var found []map[string]any
