@@ -99,41 +99,42 @@ func (w *wiretap) accept() {
 // maxFrame bounds a message of the client: larger ones are no part of what is tapped.
 const maxFrame = 64 << 20
 
-// forward passes on what a client sends, message by message, until the connection ends.
+// forward passes on what a client sends, message by message, until the connection ends. A message is seen before it is passed
+// on: who has the answer finds it counted.
 func (w *wiretap) forward(server io.Writer, client io.Reader) error {
-	names := map[string]string{}                         // prepared statements of this connection
-	if _, err := pass(server, client, nil); err != nil { // the first message has no kind
-		return err
-	}
+	names := map[string]string{} // prepared statements of this connection
+	kind := make([]byte, 0, 1)   // the first message has none
 	for {
-		kind := make([]byte, 1)
-		if _, err := io.ReadFull(client, kind); err != nil {
-			return err
-		}
-		body, err := pass(server, client, kind)
+		length, body, err := readMessage(client)
 		if err != nil {
 			return err
 		}
-		w.see(kind[0], body, names)
+		if len(kind) > 0 {
+			w.see(kind[0], body, names)
+		}
+		if _, err := server.Write(slices.Concat(kind, length, body)); err != nil {
+			return err
+		}
+		kind = kind[:1]
+		if _, err := io.ReadFull(client, kind); err != nil {
+			return err
+		}
 	}
 }
 
-// pass passes on one message, whose kind was read already.
-func pass(server io.Writer, client io.Reader, kind []byte) (body []byte, err error) {
-	length := make([]byte, 4)
+// readMessage reads one message, whose kind was read already.
+func readMessage(client io.Reader) (length, body []byte, err error) {
+	length = make([]byte, 4)
 	if _, err := io.ReadFull(client, length); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	n := binary.BigEndian.Uint32(length)
 	if n < 4 || n > maxFrame {
-		return nil, fmt.Errorf("wiretap: a message of %d bytes", n)
+		return nil, nil, fmt.Errorf("wiretap: a message of %d bytes", n)
 	}
 	body = make([]byte, n-4)
-	if _, err := io.ReadFull(client, body); err != nil {
-		return nil, err
-	}
-	_, err = server.Write(slices.Concat(kind, length, body))
-	return body, err
+	_, err = io.ReadFull(client, body)
+	return length, body, err
 }
 
 // see notes one message. Query and Sync are the two after which the client waits.
