@@ -47,6 +47,16 @@ func (s *Service) ClaimWebhooks(ctx context.Context, limit int, claim time.Durat
 	return s.store.ClaimDeliveries(ctx, limit, claim)
 }
 
+// RenewWebhooks prolongs the claims on webhooks that are being worked on.
+func (s *Service) RenewWebhooks(ctx context.Context, deliveryIDs []int64, claim time.Duration) error {
+	return s.store.RenewDeliveries(ctx, deliveryIDs, claim)
+}
+
+// ReleaseWebhooks ends the claims on webhooks that somebody else shall process.
+func (s *Service) ReleaseWebhooks(ctx context.Context, deliveryIDs []int64) error {
+	return s.store.ReleaseDeliveries(ctx, deliveryIDs)
+}
+
 // PendingWebhooks counts the webhooks that are committed and not processed.
 func (s *Service) PendingWebhooks(ctx context.Context) (int64, error) {
 	return s.store.PendingDeliveries(ctx)

@@ -52,7 +52,8 @@ type deliveryRow struct {
 }
 
 // ClaimDeliveries takes up to limit webhooks that nobody works on, oldest
-// first, for the time of claim.
+// first, for the time of claim: what was claimed before, and failed, for a
+// multiple of it, so that it is tried less and less often.
 func (s *Store) ClaimDeliveries(ctx context.Context, limit int, claim time.Duration) ([]Delivery, error) {
 	now := s.Now()
 	candidates := "SELECT id FROM webhook_deliveries WHERE claimed_until < ? ORDER BY id LIMIT ?"
@@ -61,9 +62,9 @@ func (s *Store) ClaimDeliveries(ctx context.Context, limit int, claim time.Durat
 	}
 	var rows []deliveryRow
 	err := s.db.WithContext(ctx).Raw(
-		"UPDATE webhook_deliveries SET claimed_until = ?, attempts = attempts + 1 WHERE id IN ("+candidates+") "+
+		"UPDATE webhook_deliveries SET claimed_until = ? + ? * (attempts + 1), attempts = attempts + 1 WHERE id IN ("+candidates+") "+
 			"RETURNING id, kind, channel_ids, body, received_at, attempts",
-		now.Add(claim), now, limit).Scan(&rows).Error
+		now, claim.Milliseconds(), now, limit).Scan(&rows).Error
 	if err != nil {
 		return nil, fmt.Errorf("claim webhooks: %w", err)
 	}
@@ -77,6 +78,26 @@ func (s *Store) ClaimDeliveries(ctx context.Context, limit int, claim time.Durat
 		deliveries = append(deliveries, d)
 	}
 	return deliveries, nil
+}
+
+// RenewDeliveries prolongs claims that have not run out.
+func (s *Store) RenewDeliveries(ctx context.Context, ids []int64, claim time.Duration) error {
+	now := s.Now()
+	err := s.db.WithContext(ctx).Exec("UPDATE webhook_deliveries SET claimed_until = ? WHERE id IN ? AND claimed_until >= ?", now.Add(claim), ids, now).Error
+	if err != nil {
+		return fmt.Errorf("renew the claims of webhooks: %w", err)
+	}
+	return nil
+}
+
+// ReleaseDeliveries ends claims, so that the next who looks takes the webhooks.
+// One that somebody else has taken meanwhile is then worked on twice, which
+// stores it once.
+func (s *Store) ReleaseDeliveries(ctx context.Context, ids []int64) error {
+	if err := s.db.WithContext(ctx).Exec("UPDATE webhook_deliveries SET claimed_until = 0 WHERE id IN ?", ids).Error; err != nil {
+		return fmt.Errorf("give webhooks back: %w", err)
+	}
+	return nil
 }
 
 // PendingDeliveries counts the webhooks that are not processed yet.

@@ -13,7 +13,9 @@
 //
 //   - 200 is answered only after the raw body's commit. What happens later (a
 //     crash, a database that goes away, a full queue) loses nothing: a raw
-//     body whose claim has run out is taken by the sweeper of any node.
+//     body whose claim has run out is taken by the sweeper of any node. A
+//     node renews the claims of what it works on, and gives them back when it
+//     stops.
 //   - The queues are bounded. When one is full its senders wait for their answer,
 //     which slows them down to what is processed; after queueWait a body is
 //     left to the sweeper, and answered.

@@ -38,8 +38,8 @@ type Options struct {
 	Logger     *slog.Logger
 	Measure    func(result string)
 	Pending    func(deliveries int64)
-	// Claim is how long a delivery is left to the node that took it; 0 means
-	// 15 s.
+	// Claim is how long a delivery is left to the node that took it, if that
+	// node does not renew it; 0 means 4 s.
 	Claim time.Duration
 	// Sweep is the pause between two looks for deliveries that nobody works
 	// on; 0 means 1 s.
@@ -51,6 +51,7 @@ type Options struct {
 type Intake struct {
 	options Options
 	queues  []chan job
+	claims  claims
 	running
 }
 
@@ -63,7 +64,7 @@ func New(o Options) *Intake {
 		o.Pending = func(int64) {}
 	}
 	if o.Claim == 0 {
-		o.Claim = 15 * time.Second
+		o.Claim = 4 * time.Second
 	}
 	if o.Sweep == 0 {
 		o.Sweep = time.Second
@@ -171,6 +172,7 @@ func (in *Intake) take(ctx context.Context, channels []int64, body []byte) (stri
 	if err != nil {
 		return ResultFailed, domain.NewError(domain.CodeUnavailable, "The webhook could not be stored. Deliver it again.").WithCause(err)
 	}
+	in.claims.add(id)
 	in.enqueue(ctx, job{id: id, channels: channels, body: body})
 	return ResultAccepted, nil
 }

@@ -27,6 +27,8 @@ const (
 	// lastAttempt is the claim at which items that fail for an unknown reason
 	// are set aside.
 	lastAttempt = 5
+	// patience is how long a database that is away is waited for.
+	patience = 15 * time.Second
 	// retryPause is the first pause after a failure; it doubles.
 	retryPause = 100 * time.Millisecond
 )
@@ -60,12 +62,13 @@ func (in *Intake) Start(ctx context.Context) {
 		wg.Go(func() { in.work(ctx, queue) })
 	}
 	wg.Go(func() { in.sweep(ctx) })
+	wg.Go(func() { in.keep(ctx) })
 	done := in.done
 	go func() { wg.Wait(); close(done) }()
 }
 
 // Stop ends the work and waits for it. What is still queued stays in the
-// database and is taken up again when its claim has run out.
+// database, free for other nodes to take.
 func (in *Intake) Stop() {
 	in.mu.Lock()
 	defer in.mu.Unlock()
@@ -74,6 +77,7 @@ func (in *Intake) Stop() {
 	}
 	in.cancel()
 	<-in.done
+	in.release()
 	in.cancel = nil
 }
 
@@ -95,6 +99,7 @@ func (in *Intake) enqueue(ctx context.Context, j job) {
 	case <-timer.C:
 	case <-ctx.Done(): // the sender went away; the delivery is committed all the same
 	}
+	in.claims.drop(j)
 	in.options.Logger.WarnContext(ctx, "webhook queue is full; a delivery waits for the sweeper", slog.Int64("delivery", j.id))
 }
 
@@ -124,10 +129,11 @@ func gather(first job, queue <-chan job) []job {
 }
 
 // process stores the content of deliveries. While the database is away it tries
-// again for as long as they are this node's; any other failure leaves them to
+// again for a while, since they are this node's; any other failure leaves them to
 // the sweeper, since those behind them must not wait.
 func (in *Intake) process(ctx context.Context, jobs []job) {
-	deadline := time.Now().Add(in.options.Claim)
+	defer in.claims.drop(jobs...)
+	deadline := time.Now().Add(patience)
 	for pause := retryPause; ; pause *= 2 {
 		err := in.store(ctx, jobs)
 		if err == nil {
@@ -252,6 +258,28 @@ func (in *Intake) sweep(ctx context.Context) {
 	}
 }
 
+// sweepJobs stores each delivery by itself: what has failed before must not take
+// others along.
+func (in *Intake) sweepJobs(ctx context.Context, jobs []job) error {
+	for i, j := range jobs {
+		err := in.store(ctx, []job{j})
+		if err == nil {
+			in.claims.drop(j)
+			continue
+		}
+		in.leave(ctx, []job{j}, err)
+		if ctx.Err() != nil {
+			return err // Stop gives them back
+		}
+		in.claims.drop(j)
+		if store.IsUnavailable(err) {
+			in.claims.drop(jobs[i:]...)
+			return err
+		}
+	}
+	return nil
+}
+
 func (in *Intake) sweepOnce(ctx context.Context) error {
 	for {
 		left, err := in.options.Inbox.ClaimWebhooks(ctx, sweepLimit, in.options.Claim)
@@ -260,16 +288,11 @@ func (in *Intake) sweepOnce(ctx context.Context) error {
 		}
 		jobs := make([]job, 0, len(left))
 		for _, d := range left {
+			in.claims.add(d.ID)
 			jobs = append(jobs, job{id: d.ID, channels: d.ChannelIDs, body: d.Body, attempts: d.Attempts})
 		}
-		for _, j := range jobs {
-			// By itself: what has failed before must not take others along.
-			if err := in.store(ctx, []job{j}); err != nil {
-				in.leave(ctx, []job{j}, err)
-				if ctx.Err() != nil || store.IsUnavailable(err) {
-					return err
-				}
-			}
+		if err := in.sweepJobs(ctx, jobs); err != nil {
+			return err
 		}
 		if len(left) < sweepLimit {
 			break

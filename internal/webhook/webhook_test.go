@@ -289,6 +289,54 @@ func TestAnotherNodeTakesOverWhatWasAnswered(t *testing.T) {
 	})
 }
 
+// stuck is an intake whose look-ups wait until release is closed or it is stopped.
+func (g *gate) stuck(claim time.Duration, release <-chan struct{}) *webhook.Intake {
+	return g.newIntake(func(ctx context.Context, _ []string) ([]webhook.Source, error) {
+		select {
+		case <-release:
+			return nil, errors.New("late")
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}, claim)
+}
+
+// The claim of a node that works on a delivery does not run out, however short it is.
+func TestAClaimIsRenewedWhileItsNodeLives(t *testing.T) {
+	onBoth(t, func(t *testing.T, g *gate) {
+		body := delivery(change("1001", textMessage("wamid.1", "hello")))
+		require.Equal(t, http.StatusOK, g.post(body, cloudapi.Sign("secret-1001", body)))
+		_, err := g.store.SQL().ExecContext(testkit.Context(t), "UPDATE webhook_deliveries SET claimed_until = 0")
+		require.NoError(t, err)
+		release := make(chan struct{})
+		slow := g.stuck(6*time.Second, release)
+		slow.Start(context.Background())
+		t.Cleanup(slow.Stop)
+		until := func() int { return g.count("SELECT claimed_until FROM webhook_deliveries") }
+		testkit.Eventually(t, "the claim", func() bool { return until() > 0 })
+		first := until()
+		testkit.Eventually(t, "a renewal", func() bool { return until() > first })
+		require.Equal(t, 1, g.count("SELECT attempts FROM webhook_deliveries"), "claimed once and renewed")
+	})
+}
+
+// A node that stops gives back what it has not processed: the next need not wait for the end of the claim.
+func TestAStoppedNodeGivesItsDeliveriesBack(t *testing.T) {
+	onBoth(t, func(t *testing.T, g *gate) {
+		body := delivery(change("1001", textMessage("wamid.1", "hello")))
+		require.Equal(t, http.StatusOK, g.post(body, cloudapi.Sign("secret-1001", body)))
+		_, err := g.store.SQL().ExecContext(testkit.Context(t), "UPDATE webhook_deliveries SET claimed_until = 0")
+		require.NoError(t, err)
+		slow := g.stuck(time.Hour, make(chan struct{}))
+		slow.Start(context.Background())
+		testkit.Eventually(t, "the claim", func() bool { return g.count("SELECT attempts FROM webhook_deliveries") == 1 })
+		slow.Stop()
+		g.start()
+		g.waitProcessed()
+		require.Equal(t, 1, g.count("SELECT COUNT(*) FROM messages"))
+	})
+}
+
 func TestNeverAFalse200(t *testing.T) {
 	g := newGate(t, testkit.SQLite(t))
 	require.NoError(t, g.store.Close())
@@ -313,7 +361,7 @@ func TestProcessingIsTriedAgain(t *testing.T) {
 		var id int64
 		err := g.store.SQL().QueryRowContext(testkit.Context(t), "SELECT id FROM channels WHERE external_key = '1001'").Scan(&id)
 		return []webhook.Source{{ChannelID: id, PhoneNumberID: "1001", AppSecret: "secret-1001"}}, err
-	}, time.Second)
+	}, 200*time.Millisecond)
 	_, err := g.store.SQL().ExecContext(testkit.Context(t), "UPDATE webhook_deliveries SET claimed_until = 0")
 	require.NoError(t, err)
 	flaky.Start(context.Background())
