@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"log/slog"
+	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -30,28 +31,42 @@ func (c *chores) start(ctx context.Context, core *core, accounts *account.Servic
 	ctx, c.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	c.wg.Go(func() { c.watchOrphans(ctx, core) })
 	c.wg.Go(func() {
-		ticker := time.NewTicker(choreInterval)
-		defer ticker.Stop()
+		// Nodes that are started together, and such as never live for long, do
+		// their share all the same.
+		timer := time.NewTimer(rand.N(choreInterval)) // #nosec G404 -- spreads load, guards nothing
+		defer timer.Stop()
 		for {
 			select {
 			case <-ctx.Done():
 				return
-			case <-ticker.C:
+			case <-timer.C:
 			}
-			if _, err := core.inbox.SweepMedia(ctx, core.blobs); err != nil && ctx.Err() == nil {
-				core.logger.WarnContext(ctx, "files of deleted chats were not removed; it will be tried again", slog.Any("error", err))
-			}
-			if err := core.inbox.Forget(ctx); err != nil && ctx.Err() == nil {
-				core.logger.WarnContext(ctx, "old updates were not forgotten; it will be tried again", slog.Any("error", err))
-			}
-			if err := core.prune(ctx); err != nil && ctx.Err() == nil {
-				core.logger.WarnContext(ctx, "old events were not removed; it will be tried again", slog.Any("error", err))
-			}
-			if err := accounts.Prune(ctx); err != nil && ctx.Err() == nil {
-				core.logger.WarnContext(ctx, "ended sessions were not removed; it will be tried again", slog.Any("error", err))
-			}
+			core.tidy(ctx, accounts)
+			timer.Reset(choreInterval)
 		}
 	})
+}
+
+// tidy is one round of housekeeping. What fails is tried again by the next.
+func (c *core) tidy(ctx context.Context, accounts *account.Service) {
+	for _, chore := range []struct {
+		failed string
+		run    func(context.Context) error
+	}{
+		{"files of deleted chats were not removed; it will be tried again", c.sweepMedia},
+		{"old updates were not forgotten; it will be tried again", c.inbox.Forget},
+		{"old events were not removed; it will be tried again", c.prune},
+		{"ended sessions were not removed; it will be tried again", accounts.Prune},
+	} {
+		if err := chore.run(ctx); err != nil && ctx.Err() == nil {
+			c.logger.WarnContext(ctx, chore.failed, slog.Any("error", err)) //nolint:sloglint // one of the constants above
+		}
+	}
+}
+
+func (c *core) sweepMedia(ctx context.Context) error {
+	_, err := c.inbox.SweepMedia(ctx, c.blobs)
+	return err
 }
 
 // watchOrphans shows channels as dead that nobody runs. Workers get the time of
