@@ -40,20 +40,20 @@ func run(ctx context.Context, listen, webhook, telegramListen, level string) err
 	}
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: lvl}))
 	number := cloudapi.DemoNumber(webhook)
-	waba, err := cloudapi.New(cloudapi.Options{Logger: log, Numbers: []cloudapi.Number{number}, AutoRegister: &number})
+	waba, err := cloudapi.New(cloudapi.Options{
+		Logger: log, Numbers: []cloudapi.Number{number}, Customers: cloudapi.DemoCustomers(), AutoRegister: &number,
+	})
 	if err != nil {
 		return fmt.Errorf("-webhook-url is %q; it must be an http or https URL: %w", webhook, err)
 	}
 	bot := telegram.DemoBot()
-	bots, err := telegram.New(telegram.Options{
-		Logger: log, Bots: []telegram.Bot{bot}, Customers: telegram.DemoCustomers(), AutoRegister: true,
-	})
+	bots, err := telegram.New(telegram.Options{Logger: log, Bots: []telegram.Bot{bot}, Customers: telegram.DemoCustomers(), AutoRegister: true})
 	if err != nil {
 		return err
 	}
 	return simulator.Run(
 		ctx, log, os.Stdout,
-		simulator.Part{Name: "WhatsApp Cloud API", Listen: listen, Provider: waba, Hint: number.Hint},
-		simulator.Part{Name: "Telegram Bot API", Listen: telegramListen, Provider: bots, Hint: bot.Hint},
+		simulator.Part{Name: "WhatsApp Cloud API", Flag: "listen", Listen: listen, Provider: waba, Hint: number.Hint},
+		simulator.Part{Name: "Telegram Bot API", Flag: "telegram-listen", Listen: telegramListen, Provider: bots, Hint: bot.Hint},
 	)
 }

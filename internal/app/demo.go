@@ -8,75 +8,37 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"net"
-	"net/http"
 	"net/netip"
 	"os"
 	"path/filepath"
-	"time"
 
 	"switchboard/internal/account"
 	"switchboard/internal/config"
 	"switchboard/internal/domain"
-	"switchboard/internal/simulator/cloudapi"
 )
 
-// simulatorAddress is where the Cloud API's simulator listens, if it is free.
-const simulatorAddress = "127.0.0.1:4000"
-
 // demo is what lets a newcomer try everything: simulated providers, an
-// organization with a channel on them, and a way in.
+// organization with a channel on each of them, and a way in.
 type demo struct {
-	number    cloudapi.Number
-	cloud     *cloudapi.Server
-	listener  net.Listener
-	http      *http.Server
-	simulated bool // false: the operator set another Cloud API
-	closed    bool
+	simulators []*simulated // none of those whose place the operator gave to others
 }
 
-// newDemo starts the simulators and points cfg at them. Providers whose
-// endpoint the operator set are left alone.
+// newDemo starts the simulators and points cfg at them.
 func newDemo(ctx context.Context, cfg *config.Config, apiAddress string, logger *slog.Logger) (*demo, error) {
-	d := &demo{number: cloudapi.DemoNumber("http://" + apiAddress + "/webhooks/waba")}
-	if cfg.WABAAPIURL != config.Defaults(config.Standalone).WABAAPIURL {
-		return d, nil
+	d := &demo{}
+	if err := d.simulate(ctx, cfg, apiAddress, logger); err != nil {
+		return nil, errors.Join(err, d.close())
 	}
-	var err error
-	listener := net.ListenConfig{}
-	if d.listener, err = listener.Listen(ctx, "tcp", simulatorAddress); err != nil {
-		if d.listener, err = listener.Listen(ctx, "tcp", "127.0.0.1:0"); err != nil {
-			return nil, fmt.Errorf("the simulator finds no port: %w", err)
-		}
-	}
-	d.cloud, err = cloudapi.New(cloudapi.Options{Logger: logger, Numbers: []cloudapi.Number{d.number}})
-	if err != nil {
-		return nil, errors.Join(err, d.listener.Close())
-	}
-	if err := d.cloud.Start(context.WithoutCancel(ctx)); err != nil {
-		return nil, errors.Join(err, d.listener.Close())
-	}
-	d.simulated = true
-	d.http = newHTTPServer(*cfg, d.cloud.Handler(), logger)
-	go func() { _ = d.http.Serve(d.listener) }()
-	cfg.WABAAPIURL = d.page() + "/v24.0"
 	return d, nil
 }
 
-// page is the address of the simulator's page.
-func (d *demo) page() string { return "http://" + d.listener.Addr().String() }
-
+// close ends the simulators. It may be called more than once.
 func (d *demo) close() error {
-	if !d.simulated || d.closed {
-		return nil
+	var err error
+	for _, s := range d.simulators {
+		err = errors.Join(err, s.close())
 	}
-	d.closed = true
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-	defer cancel()
-	err := d.cloud.Close()
-	if d.http.Shutdown(ctx) != nil {
-		err = errors.Join(err, d.http.Close())
-	}
+	d.simulators = nil
 	return err
 }
 
@@ -151,7 +113,7 @@ func (d *demo) greet(ctx context.Context, s *Standalone) error {
 	say := func(format string, args ...any) { _, _ = fmt.Fprintf(s.out, format+"\n", args...) }
 	say("\nSwitchboard runs on %s", base)
 	if ok {
-		if err := d.ensureChannel(ctx, s, in.User); err != nil {
+		if err := d.ensureChannels(ctx, s, in.User); err != nil {
 			return err
 		}
 		say("  Sign in        %s/#refresh=%s", base, in.RefreshToken)
@@ -160,28 +122,29 @@ func (d *demo) greet(ctx context.Context, s *Standalone) error {
 		say("  Sign in        %s/   (with your own account)", base)
 	}
 	say("  API            %s/docs", base)
-	if d.simulated {
-		say("  Be a customer  %s/   (WhatsApp simulator)", d.page())
+	for _, sim := range d.simulators {
+		say("  Be a customer  %s/   (%s simulator)", sim.base(), sim.title)
 	}
 	say("  Data           %s\n  Stop           Ctrl+C\n", s.core.cfg.DataDir)
 	return nil
 }
 
-// ensureChannel makes the channel to the simulator, if it was never made: one
+// ensureChannels makes the channels to the simulators that were never made: one
 // that somebody deleted stays deleted.
-func (d *demo) ensureChannel(ctx context.Context, s *Standalone, user domain.User) error {
+func (d *demo) ensureChannels(ctx context.Context, s *Standalone, user domain.User) error {
 	who := domain.Principal{UserID: user.ID, OrganizationID: user.OrganizationID, Role: user.Role}
-	marker := filepath.Join(s.core.cfg.DataDir, "demo.channel")
-	if _, err := os.Stat(marker); err == nil || !d.simulated {
-		return nil
+	for _, sim := range d.simulators {
+		marker := filepath.Join(s.core.cfg.DataDir, sim.marker)
+		if _, err := os.Stat(marker); err == nil {
+			continue
+		}
+		_, err := s.core.inbox.CreateChannel(ctx, who, sim.kind, sim.title+" (simulated)", sim.settings)
+		if err != nil && domain.CodeOf(err) != domain.CodeConflict { // one that was made by hand
+			return fmt.Errorf("make the demo's %s channel: %w", sim.title, err)
+		}
+		if err := os.WriteFile(marker, nil, 0o600); err != nil {
+			return err
+		}
 	}
-	settings := map[string]any{
-		"phoneNumberId": d.number.PhoneNumberID, "businessAccountId": d.number.BusinessAccountID, "accessToken": d.number.AccessToken,
-		"appSecret": d.number.AppSecret, "verifyToken": d.number.VerifyToken,
-	}
-	_, err := s.core.inbox.CreateChannel(ctx, who, domain.KindWABA, "WhatsApp (simulated)", settings)
-	if err != nil && domain.CodeOf(err) != domain.CodeConflict {
-		return fmt.Errorf("make the demo's channel: %w", err)
-	}
-	return os.WriteFile(marker, nil, 0o600)
+	return nil
 }

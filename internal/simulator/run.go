@@ -28,6 +28,7 @@ type Provider interface {
 type Part struct {
 	Name   string // for people, "WhatsApp Cloud API"
 	Listen string // host:port; port 0 takes a free one
+	Flag   string // of the command that sets Listen
 	Provider
 	// Hint says, given the base URL "http://host:port", what to set in the product; one line each.
 	Hint func(baseURL string) []string
@@ -43,7 +44,7 @@ func Run(ctx context.Context, log *slog.Logger, out io.Writer, parts ...Part) er
 			for _, open := range listeners {
 				_ = open.Close()
 			}
-			return fmt.Errorf("%s cannot listen on %q: %w; choose another address with -listen", p.Name, p.Listen, err)
+			return fmt.Errorf("%s cannot listen on %q: %w; choose another address with -%s", p.Name, p.Listen, err, p.Flag)
 		}
 		listeners = append(listeners, ln)
 	}

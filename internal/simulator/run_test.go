@@ -83,8 +83,9 @@ func TestAnAddressInUseIsOneClearError(t *testing.T) {
 	defer func() { _ = ln.Close() }()
 	err = simulator.Run(t.Context(), slog.New(slog.DiscardHandler), io.Discard,
 		simulator.Part{Name: "one", Listen: "127.0.0.1:0", Provider: provider(t)},
-		simulator.Part{Name: "two", Listen: ln.Addr().String(), Provider: provider(t)})
+		simulator.Part{Name: "two", Flag: "two-listen", Listen: ln.Addr().String(), Provider: provider(t)})
 	require.ErrorContains(t, err, "two cannot listen on")
+	require.ErrorContains(t, err, "choose another address with -two-listen")
 	require.NotContains(t, err.Error(), "\n")
 }
 

@@ -50,12 +50,13 @@ type graphCall struct {
 	token  string
 	node   string
 	edge   string
+	began  time.Time
 	status int // as answered
 	code   int // Meta's, 0 for success
 }
 
 func (s *Server) serveGraph(w http.ResponseWriter, r *http.Request) {
-	c := &graphCall{w: w, r: r, status: http.StatusOK}
+	c := &graphCall{w: w, r: r, began: time.Now(), status: http.StatusOK}
 	segs := strings.Split(strings.Trim(r.URL.Path, "/"), "/")
 	if versionPath.MatchString(segs[0]) {
 		segs = segs[1:]
@@ -122,7 +123,7 @@ func (s *Server) account(c *graphCall, endpoint, number string, do func()) {
 		do()
 	}
 	s.ledger.append(Entry{Kind: KindCall, PhoneNumberID: number, Call: &Call{
-		Method: c.r.Method, Path: c.r.URL.Path, HTTPStatus: c.status, Code: c.code,
+		Method: c.r.Method, Path: c.r.URL.Path, HTTPStatus: c.status, Code: c.code, Began: c.began, Host: c.r.Host,
 	}})
 }
 

@@ -19,7 +19,7 @@ func (s *Server) postMessages(c *graphCall, n Number) {
 	}
 	send := Send{
 		To: digits(out.To), Type: out.Type, CallbackData: out.CallbackData,
-		Body: jsonOrNil(body), HTTPStatus: http.StatusOK,
+		Body: jsonOrNil(body), HTTPStatus: http.StatusOK, Began: c.began, Host: c.r.Host,
 	}
 	plan := s.plan(about{number: n.PhoneNumberID, to: digits(out.To), endpoint: "messages"})
 	if plan.drop != nil || plan.hang != nil { // before() does not come back

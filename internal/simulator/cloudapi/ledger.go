@@ -56,6 +56,9 @@ type Send struct {
 	HTTPStatus   int             `json:"httpStatus,omitempty"` // 0 if there was no answer
 	Code         int             `json:"code,omitempty"`       // Meta's error code
 	FaultID      string          `json:"faultId,omitempty"`    // the fault that decided the outcome
+
+	Began time.Time `json:"began"` // when the request came; real time, not Options.Now
+	Host  string    `json:"host"`  // what the caller called this server; tells apart who comes by different proxies
 }
 
 // Read is a Graph call that marks a message, and those before it, read.
@@ -70,6 +73,9 @@ type Call struct {
 	Path       string `json:"path"`
 	HTTPStatus int    `json:"httpStatus"`
 	Code       int    `json:"code,omitempty"`
+
+	Began time.Time `json:"began"` // as in Send
+	Host  string    `json:"host"`
 }
 
 // Inbound is something that a customer did.

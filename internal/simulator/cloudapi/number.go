@@ -56,6 +56,11 @@ func DemoNumber(webhookURL string) Number {
 	}
 }
 
+// DemoCustomers are the people of a demonstration.
+func DemoCustomers() []Customer {
+	return []Customer{{WaID: "15550100001", Name: "Marta Oliveira"}, {WaID: "15550100002", Name: "Kwame Mensah"}}
+}
+
 func (n *Number) normalize() error {
 	if !isDigits(n.PhoneNumberID) || len(n.PhoneNumberID) > 20 {
 		return fmt.Errorf("%w phoneNumberId %q: it must be 1 to 20 digits", ErrInvalid, n.PhoneNumberID)

@@ -51,8 +51,9 @@ type Options struct {
 	// PublicURL is the base of media links, "http://host:port"; default: the host that the request named.
 	PublicURL string
 
-	// Numbers are registered by New.
-	Numbers []Number
+	// Numbers and Customers are registered by New.
+	Numbers   []Number
+	Customers []Customer
 	// AutoRegister, when set, registers any unknown phone number id that a Graph call names, with the call's bearer
 	// token and the rest of this value; so that a demonstration needs no set-up.
 	AutoRegister *Number
@@ -150,6 +151,11 @@ func New(o Options) (*Server, error) {
 	s.handler = s.routes()
 	for _, n := range o.Numbers {
 		if err := s.AddNumber(n); err != nil {
+			return nil, err
+		}
+	}
+	for _, c := range o.Customers {
+		if err := s.AddCustomer(c); err != nil {
 			return nil, err
 		}
 	}

@@ -30,6 +30,7 @@ type call struct {
 	method method
 	args   args
 
+	began  time.Time
 	chatID int64     // as far as it is known
 	made   []int64   // messages that were made or changed
 	poll   *LongPoll // getUpdates
@@ -91,7 +92,7 @@ func (s *Server) serveAPI(w http.ResponseWriter, r *http.Request) {
 		writeAnswer(w, errNotFound("").answer(), http.StatusNotFound, 0)
 		return
 	}
-	c := &call{w: w, r: r}
+	c := &call{w: w, r: r, began: time.Now()}
 	b, e := s.authenticate(token)
 	if e != nil {
 		s.answer(c, nil, e)
@@ -242,7 +243,7 @@ func (s *Server) loseAnswer(ctx context.Context, c *call, result any, f *activeF
 }
 
 func (s *Server) record(c *call, l Call) {
-	l.Method, l.ChatID = c.method.name, c.chatID
+	l.Method, l.ChatID, l.Began, l.Host = c.method.name, c.chatID, c.began, c.r.Host
 	if !c.method.sends {
 		s.ledger.append(Entry{Kind: KindCall, Bot: c.bot.ID, Call: &l})
 		return

@@ -28,6 +28,8 @@ type Customer struct {
 	Username     string `json:"username,omitempty"`
 	LanguageCode string `json:"languageCode,omitempty"`
 	Phone        string `json:"phone,omitempty"` // shared only by a contact
+	// Started lets every bot write first: the customer has written to it before the simulator began.
+	Started bool `json:"started,omitempty"`
 	// Deactivated is a deleted account: sends to it fail with 403.
 	Deactivated bool `json:"deactivated,omitempty"`
 }
@@ -298,7 +300,7 @@ func (s *Server) findChat(b *bot, id int64) (*chat, error) {
 		return nil, fmt.Errorf("customer %d: %w", id, ErrNotFound)
 	}
 	c := newChat(who.chat())
-	c.owner = b
+	c.owner, c.started = b, who.Started
 	b.private[id] = c
 	return c, nil
 }
@@ -377,7 +379,7 @@ func (s *Server) keep(c *chat, m *Message, botID int64) *kept {
 	if c.owner != nil {
 		seq = &c.owner.lastMsg
 	}
-	*seq++
+	*seq = max(*seq+1, s.opts.FirstMessageID)
 	m.MessageID, m.Chat = *seq, c.Chat
 	if m.Date == 0 {
 		m.Date = s.unix()

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -53,7 +54,7 @@ func (s *Server) controlTable() []controlRoute {
 		{"DELETE", "/control/faults/{id}", "clear one", s.ctlClearFault},
 		{"GET", "/control/ledger", "?bot=&kind=&after=&limit= → {entries, counts, pending}", s.ctlLedger},
 		{"GET", "/control/ledger/updates", "?bot= → [Update]: queued, first delivered, how often, confirmed", s.ctlUpdates},
-		{"GET", "/control/ledger/polls", "?bot= → {polls, overlaps}: intervals of getUpdates, and where two met", s.ctlPolls},
+		{"GET", "/control/ledger/polls", "?bot=&after= → {polls, overlaps}: intervals of getUpdates (seq above after), and where two met", s.ctlPolls},
 		{"DELETE", "/control/ledger", "forget all entries and counts", s.ctlResetLedger},
 		{"GET", "/control/idle", "?timeoutMs= (default 10000) answers when all updates are confirmed, or 504", s.ctlIdle},
 	}
@@ -480,14 +481,16 @@ func (s *Server) ctlUpdates(r *http.Request) (any, error) {
 }
 
 func (s *Server) ctlPolls(r *http.Request) (any, error) {
-	bot, err := queryNumber(r, "bot", 0)
-	if err != nil {
+	bot, err1 := queryNumber(r, "bot", 0)
+	after, err2 := queryNumber(r, "after", 0)
+	if err := errors.Join(err1, err2); err != nil {
 		return nil, err
 	}
+	polls := slices.DeleteFunc(s.ledger.Polls(bot), func(p LongPoll) bool { return p.Seq <= uint64(after) }) // #nosec G115 -- not negative
 	return struct {
 		Polls    []LongPoll `json:"polls"`
 		Overlaps []Overlap  `json:"overlaps"`
-	}{s.ledger.Polls(bot), s.ledger.Overlaps(bot)}, nil
+	}{polls, s.ledger.Overlaps(bot)}, nil
 }
 
 func (s *Server) ctlResetLedger(*http.Request) (any, error) {

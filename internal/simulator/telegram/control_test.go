@@ -193,7 +193,7 @@ func TestPagePolicyAllowsExactlyThePage(t *testing.T) {
 
 // FuzzCalls: whatever is sent, the answer is an envelope, and nothing panics.
 func FuzzCalls(f *testing.F) {
-	sim, err := telegram.New(telegram.Options{NoLimits: true, MediaBytes: 1 << 20, Bots: []telegram.Bot{telegram.DemoBot()}, Customers: telegram.DemoCustomers()})
+	sim, err := telegram.New(telegram.Options{NoLimits: true, FirstMessageID: 1, MediaBytes: 1 << 20, Bots: []telegram.Bot{telegram.DemoBot()}, Customers: telegram.DemoCustomers()})
 	require.NoError(f, err)
 	_, err = sim.CustomerSend(botID, grete, telegram.Incoming{Text: "hi"})
 	require.NoError(f, err)

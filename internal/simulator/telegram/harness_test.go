@@ -38,7 +38,7 @@ type simulator struct {
 
 func newSim(t *testing.T, change ...func(*telegram.Options)) *simulator {
 	t.Helper()
-	o := telegram.Options{NoLimits: true, Bots: []telegram.Bot{telegram.DemoBot()}, Customers: telegram.DemoCustomers()}
+	o := telegram.Options{NoLimits: true, FirstMessageID: 1, Bots: []telegram.Bot{telegram.DemoBot()}, Customers: telegram.DemoCustomers()}
 	for _, c := range change {
 		c(&o)
 	}

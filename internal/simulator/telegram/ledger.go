@@ -3,6 +3,7 @@ package telegram
 import (
 	"context"
 	"encoding/json"
+	"net/http"
 	"slices"
 	"sync"
 	"time"
@@ -46,6 +47,9 @@ type Call struct {
 	Code        int    `json:"code,omitempty"` // error_code, 0 for success
 	Description string `json:"description,omitempty"`
 	FaultID     string `json:"faultId,omitempty"` // the fault that decided the outcome
+
+	Began time.Time `json:"began"` // when the request came; real time, not Options.Now
+	Host  string    `json:"host"`  // what the caller called this server; tells apart who comes by different proxies
 }
 
 // Send is a call that makes or changes messages.
@@ -117,6 +121,7 @@ type LongPoll struct {
 	Seq       uint64    `json:"seq"` // by beginning
 	Bot       int64     `json:"bot"`
 	Remote    string    `json:"remote"` // address of the caller
+	Host      string    `json:"host"`   // what the caller called this server
 	Start     time.Time `json:"start"`  // real time, not Options.Now
 	End       time.Time `json:"end,omitzero"`
 	Offset    int64     `json:"offset"`
@@ -301,13 +306,13 @@ func (l *Ledger) hooked(bot int64, d Delivery) {
 	l.appendLocked(Entry{Kind: KindDelivery, Bot: bot, Delivery: &d})
 }
 
-func (l *Ledger) beginPoll(bot int64, remote string, offset int64, limit int, timeout int64) *LongPoll {
+func (l *Ledger) beginPoll(bot int64, r *http.Request, offset int64, limit int, timeout int64) *LongPoll {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.pollSeq++
 	p := &LongPoll{
-		Seq: l.pollSeq, Bot: bot, Remote: remote, Start: time.Now(), Offset: offset, Limit: limit, Timeout: int(timeout),
-		Outcome: outcomeRefused,
+		Seq: l.pollSeq, Bot: bot, Remote: r.RemoteAddr, Host: r.Host, Start: time.Now(), Offset: offset, Limit: limit,
+		Timeout: int(timeout), Outcome: outcomeRefused,
 	}
 	for _, earlier := range l.open[bot] {
 		earlier.met = append(earlier.met, p.Seq)
@@ -429,7 +434,8 @@ func (l *Ledger) Polls(bot int64) []LongPoll {
 		for _, p := range open {
 			if bot == 0 || id == bot {
 				out = append(out, LongPoll{
-					Seq: p.Seq, Bot: p.Bot, Remote: p.Remote, Start: p.Start, Offset: p.Offset, Limit: p.Limit, Timeout: p.Timeout,
+					Seq: p.Seq, Bot: p.Bot, Remote: p.Remote, Host: p.Host, Start: p.Start, Offset: p.Offset, Limit: p.Limit,
+					Timeout: p.Timeout,
 				})
 			}
 		}

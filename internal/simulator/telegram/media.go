@@ -275,7 +275,7 @@ func (s *Server) serveFile(w http.ResponseWriter, r *http.Request) {
 		writeAnswer(w, e.answer(), e.code, 0)
 		return
 	}
-	c := &call{w: w, r: r, bot: b, method: method{name: "file"}}
+	c := &call{w: w, r: r, began: time.Now(), bot: b, method: method{name: "file"}}
 	if p := s.plan(target{bot: b.ID, method: "file"}); p.refuse != nil {
 		s.finish(r.Context(), c, nil, p.refuse.refusal(), nil)
 		return

@@ -8,12 +8,7 @@ import (
 	"time"
 )
 
-const (
-	maxPollSeconds = 50 // Telegram's server waits no longer, whatever timeout says
-	// goneGrace is how long a poll that another one ends may take to notice that its own caller hung up. It keeps a
-	// takeover, in which the old poller is gone, from looking like two pollers.
-	goneGrace = 100 * time.Millisecond
-)
+const maxPollSeconds = 50 // Telegram's server waits no longer, whatever timeout says
 
 // poll is a getUpdates call that waits.
 type poll struct {
@@ -48,7 +43,7 @@ func (s *Server) getUpdates(c *call) (any, *apiError) {
 	offset := c.args.number("offset", 0, -maxUpdateID, maxUpdateID)
 	limit := int(c.args.number("limit", 100, 1, 100))
 	timeout := c.args.number("timeout", 0, 0, maxPollSeconds)
-	c.poll = s.ledger.beginPoll(c.bot.ID, c.r.RemoteAddr, offset, limit, timeout)
+	c.poll = s.ledger.beginPoll(c.bot.ID, c.r, offset, limit, timeout)
 
 	s.mu.Lock()
 	b := c.bot
@@ -119,7 +114,7 @@ func (s *Server) await(c *call, p *poll, offset int64, limit int, timeout time.D
 // settle tells a poll that another one met from one whose caller had gone by then, and writes its end into the ledger.
 func (s *Server) settle(c *call) (gone bool) {
 	if s.ledger.met(c.poll) {
-		grace := time.NewTimer(goneGrace)
+		grace := time.NewTimer(s.opts.GoneGrace)
 		defer grace.Stop()
 		select {
 		case <-c.r.Context().Done():

@@ -46,6 +46,14 @@ type Options struct {
 	MediaBytes int64
 	// FileTTL is how long a link of getFile lives. Default 1 hour.
 	FileTTL time.Duration
+	// GoneGrace is how long a poll that another one ends may take to notice that its own caller hung up. It keeps a
+	// takeover, in which the old poller is gone, from looking like two pollers. Default 100 ms.
+	GoneGrace time.Duration
+
+	// FirstMessageID is the id of a chat's first message, or of the first in all private chats of a bot. Default: tenths of
+	// a second on the clock, from 1 to 2^30, so that a Server that begins anew repeats no id of the one before: Telegram
+	// never does, and a bot may take a message with an id that it knows for one that it has.
+	FirstMessageID int64
 
 	// Bots, Customers and Chats are registered by New. A bot's private chats need no registration.
 	Bots      []Bot
@@ -71,6 +79,8 @@ func (o *Options) setDefaults() {
 	o.MediaBytes = orDefault(o.MediaBytes, 1<<30)
 	o.DrainTimeout = orDefault(o.DrainTimeout, 2*time.Second)
 	o.FileTTL = orDefault(o.FileTTL, time.Hour)
+	o.GoneGrace = orDefault(o.GoneGrace, 100*time.Millisecond)
+	o.FirstMessageID = orDefault(o.FirstMessageID, o.Now().UnixMilli()/100%(1<<30)+1)
 }
 
 func orDefault[T int | int64 | float64 | time.Duration](v, def T) T {

@@ -218,6 +218,23 @@ func TestRestartedIDsMayBeLower(t *testing.T) {
 	require.Equal(t, 5, got[0].UpdateID)
 }
 
+func TestAServerThatBeginsAnewRepeatsNoMessageID(t *testing.T) {
+	c := newClock()
+	again := func() *simulator {
+		return newSim(t, func(o *telegram.Options) { o.FirstMessageID, o.Now, o.Customers[0].Started = 0, c.Now, true })
+	}
+	s := again()
+	before := s.says(grete, "one").MessageID
+	require.Equal(t, before+1, s.says(ravi, "two").MessageID, "private chats of a bot share a sequence")
+	c.add(time.Second)
+	s = again()
+	require.Equal(t, 200, s.call("sendMessage", `{"chat_id":5001001,"text":"where were we?"}`).status, "she has written to the bot before")
+	require.Equal(t, 403, s.call("sendMessage", `{"chat_id":5001002,"text":"hello"}`).status)
+	after := s.says(grete, "three").MessageID
+	require.Greater(t, after, before+1)
+	require.Less(t, after, int64(1<<31))
+}
+
 func TestRepeatedPollsAreBraked(t *testing.T) {
 	c := newClock()
 	s := newSim(t, func(o *telegram.Options) { o.NoLimits, o.Now = false, c.Now })

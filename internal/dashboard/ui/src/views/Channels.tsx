@@ -100,7 +100,7 @@ function ChannelCard({ channel, linkable }: { channel: Channel; linkable: boolea
           <i /> {stateNames[status.state] ?? status.state}
         </span>
       </header>
-      {status.reason && (status.state !== "connected" || status.code) && <p class="channel-reason">{status.reason}</p>}
+      {status.reason && <p class={status.state === "connected" && !status.code ? "muted" : "channel-reason"}>{status.reason}</p>}
       <dl class="facts">
         <dt>Since</dt>
         <dd>
