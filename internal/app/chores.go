@@ -80,8 +80,12 @@ func (c *chores) watchOrphans(ctx context.Context, core *core) {
 			return
 		case <-ticker.C:
 		}
-		if err := core.inbox.ShowOrphans(ctx, core.cfg.LeaseTTL+orphanInterval); err != nil && ctx.Err() == nil {
+		grace := core.cfg.LeaseTTL + orphanInterval
+		if err := core.inbox.ShowOrphans(ctx, grace); err != nil && ctx.Err() == nil {
 			core.logger.WarnContext(ctx, "channels without a worker could not be shown so; it will be tried again", slog.Any("error", err))
+		}
+		if n, err := core.inbox.ChannelsWithoutWorker(ctx, grace); err == nil {
+			core.metrics.ChannelsUnowned.Set(float64(n))
 		}
 	}
 }

@@ -96,8 +96,10 @@ func (c *core) openMedia(ctx context.Context, organizationID, mediaID int64) (io
 
 func workerMeasures(m *telemetry.Metrics) worker.Measures {
 	return worker.Measures{
-		LeasesHeld: func(n int) { m.LeasesHeld.Set(float64(n)) },
-		LeaseLost:  m.LeaseLosses.Inc,
+		LeasesHeld:  func(n int) { m.LeasesHeld.Set(float64(n)) },
+		LeaseLost:   m.LeaseLosses.Inc,
+		PoolWorkers: func(n int) { m.PoolWorkers.Set(float64(n)) },
+		HandedBack:  func(reason string) { m.HandedBack.WithLabelValues(reason).Inc() },
 		Sent: func(kind domain.ChannelKind, result string, latency time.Duration) {
 			m.Sends.WithLabelValues(string(kind), result).Inc()
 			if result == "sent" {

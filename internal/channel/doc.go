@@ -14,6 +14,8 @@
 //   - Send, Do, FetchMedia and Typing are called only between Ready and the
 //     end of Run's context, possibly at the same time. For one chat there is
 //     at most one Send or Do at a time.
+//   - Nothing leaves that a Pacer's Pace did not let through, but for read
+//     receipts and typing signals.
 //   - Config.Intake keeps the position of a provider that hands out what follows
 //     one: it is committed together with what came before it, or not at all.
 //   - Host.Receive returns nil only when everything it was given is committed:

@@ -53,7 +53,29 @@ type (
 	Resender interface {
 		NewExternalID() string
 	}
+	// Pacer is a session whose provider limits how fast messages may go. The
+	// worker asks it before it claims any and tells it what it claimed, from one
+	// goroutine, so what has to wait stays in the outbox. Send and Do do not
+	// wait. Read receipts are not paced: no provider counts them.
+	Pacer interface {
+		// Pace tells what may go at a moment.
+		Pace(now time.Time) Pace
+		// Sending and Doing note that a message or a command leaves now.
+		Sending(now time.Time, message domain.Outbound)
+		Doing(now time.Time, command domain.Command)
+	}
 )
+
+// Pace is what a provider's limits let through at a moment.
+type Pace struct {
+	// Room is how many messages may go to all chats together.
+	Room int
+	// Waiting are the chats, by our ids, to which none may go.
+	Waiting []int64
+	// Again is when to ask again: Room is no longer 0, or a chat need not wait
+	// any more. Zero when nothing waits.
+	Again time.Time
+}
 
 // Host is what the worker gives to a session.
 type Host interface {
@@ -135,7 +157,10 @@ type SendError struct {
 	RetryAfter time.Duration
 	// WholeChannel: the wait holds for all of the channel's messages.
 	WholeChannel bool
-	Cause        error
+	// Limited: it was only too early. It is tried again as often as it takes,
+	// and does not count as a failed try (NotSent only).
+	Limited bool
+	Cause   error
 }
 
 func (e *SendError) Error() string {

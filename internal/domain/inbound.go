@@ -156,6 +156,8 @@ type Outbound struct {
 	Peer string
 	// ReplyToExternalID quotes a message, where set.
 	ReplyToExternalID string
+	// Bulk: nothing but bulk waits in its chat.
+	Bulk bool
 }
 
 // CommandKind names an action on the provider's side that may be repeated

@@ -72,6 +72,16 @@ func (s MessageStatus) Rank() int {
 	}
 }
 
+// MessagePriority says how urgent a message is that waits to be sent.
+type MessagePriority string
+
+// The priorities of outbound messages. What is said to one customer is normal;
+// bulk goes when nothing normal waits. Within a chat the order is kept.
+const (
+	MessageNormal MessagePriority = "normal"
+	MessageBulk   MessagePriority = "bulk"
+)
+
 // MediaState tells whether a file can be had.
 type MediaState string
 
@@ -138,26 +148,27 @@ type Template struct {
 
 // Message is one line of a conversation, in either direction.
 type Message struct {
-	ID              int64         `json:"id"`
-	ChatID          int64         `json:"chatId"`
-	ChannelID       int64         `json:"channelId"`
-	Channel         string        `json:"channel"` // the network: "whatsapp" or "telegram"
-	Type            MessageType   `json:"type"`
-	Content         string        `json:"content"`
-	Media           *Media        `json:"media"`
-	Location        *Location     `json:"location"`
-	Template        *Template     `json:"template,omitempty"`
-	ReplyTo         *ReplyTo      `json:"replyTo"`
-	Reactions       []Reaction    `json:"reactions"`
-	FromMe          bool          `json:"fromMe"`
-	SenderUserID    *int64        `json:"senderUserId"`
-	SenderName      string        `json:"senderName"`
-	Status          MessageStatus `json:"status"`
-	Error           *SendError    `json:"error"`
-	ExternalID      string        `json:"externalId"`
-	ClientMessageID string        `json:"clientMessageId"`
-	EditedAt        *Time         `json:"editedAt"`
-	RevokedAt       *Time         `json:"revokedAt"`
-	ProviderTime    Time          `json:"providerTime"`
-	CreatedAt       Time          `json:"createdAt"`
+	ID              int64           `json:"id"`
+	ChatID          int64           `json:"chatId"`
+	ChannelID       int64           `json:"channelId"`
+	Channel         string          `json:"channel"` // the network: "whatsapp" or "telegram"
+	Type            MessageType     `json:"type"`
+	Content         string          `json:"content"`
+	Media           *Media          `json:"media"`
+	Location        *Location       `json:"location"`
+	Template        *Template       `json:"template,omitempty"`
+	ReplyTo         *ReplyTo        `json:"replyTo"`
+	Reactions       []Reaction      `json:"reactions"`
+	FromMe          bool            `json:"fromMe"`
+	SenderUserID    *int64          `json:"senderUserId"`
+	SenderName      string          `json:"senderName"`
+	Status          MessageStatus   `json:"status"`
+	Priority        MessagePriority `json:"priority,omitempty"` // "bulk", or nothing
+	Error           *SendError      `json:"error"`
+	ExternalID      string          `json:"externalId"`
+	ClientMessageID string          `json:"clientMessageId"`
+	EditedAt        *Time           `json:"editedAt"`
+	RevokedAt       *Time           `json:"revokedAt"`
+	ProviderTime    Time            `json:"providerTime"`
+	CreatedAt       Time            `json:"createdAt"`
 }

@@ -29,6 +29,7 @@ type (
 	mediaStateSchema       struct{}
 	ticketStatusSchema     struct{}
 	prioritySchema         struct{}
+	messagePrioritySchema  struct{}
 	notificationKindSchema struct{}
 )
 
@@ -70,6 +71,11 @@ func (prioritySchema) Schema(huma.Registry) *huma.Schema {
 	return enumSchema(domain.PriorityLow, domain.PriorityNormal, domain.PriorityHigh, domain.PriorityUrgent)
 }
 
+// Schema lists the priorities of messages that wait to be sent.
+func (messagePrioritySchema) Schema(huma.Registry) *huma.Schema {
+	return enumSchema(domain.MessageNormal, domain.MessageBulk)
+}
+
 // Schema lists the kinds of notifications.
 func (notificationKindSchema) Schema(huma.Registry) *huma.Schema {
 	return enumSchema(domain.NotifyChatAssigned, domain.NotifyTicketAssigned, domain.NotifySystem)
@@ -86,6 +92,7 @@ func (s *Server) inboxSchemas() {
 	alias[domain.MediaState, mediaStateSchema](registry)
 	alias[domain.TicketStatus, ticketStatusSchema](registry)
 	alias[domain.Priority, prioritySchema](registry)
+	alias[domain.MessagePriority, messagePrioritySchema](registry)
 	alias[domain.NotificationKind, notificationKindSchema](registry)
 	document.Tags = append(document.Tags,
 		&huma.Tag{Name: tagChannels, Description: "Numbers and bots. Changes are for admins."},

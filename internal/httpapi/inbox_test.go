@@ -237,6 +237,28 @@ func TestMessagesOverHTTP(t *testing.T) {
 	})
 }
 
+// TestPriorityOverHTTP: bulk is shown as such, and a wrong word is answered with
+// those that may be used.
+func TestPriorityOverHTTP(t *testing.T) {
+	onDesks(t, func(t *testing.T, w *inboxWorld) {
+		send := func(priority string, status int) reply {
+			return w.call(t, operatorA, "POST", "/api/messages/send", fmt.Sprintf(`{"chatId":%d,"content":"x"%s}`, w.a.chat, priority), status)
+		}
+		assert.Empty(t, decode[domain.Message](t, send("", 201)).Priority)
+		assert.Empty(t, decode[domain.Message](t, send(`,"priority":"normal"`, 201)).Priority)
+		bulk := decode[domain.Message](t, send(`,"priority":"bulk"`, 201))
+		assert.Equal(t, domain.MessageBulk, bulk.Priority)
+		again := decode[domain.Message](t, w.call(t, operatorA, "GET", path("/api/messages/%d", bulk.ID), "", 200))
+		assert.Equal(t, domain.MessageBulk, again.Priority)
+		problem := send(`,"priority":"urgent"`, 422).problem(t)
+		require.Len(t, problem.Errors, 1)
+		assert.Equal(t, "priority", problem.Errors[0].Field)
+		for _, word := range []string{"normal", "bulk"} {
+			assert.Contains(t, problem.Errors[0].Message, word)
+		}
+	})
+}
+
 func TestFiles(t *testing.T) {
 	onDesks(t, func(t *testing.T, w *inboxWorld) {
 		known := decode[domain.Media](t, w.call(t, operatorA, "GET", path("/api/media/%d", w.a.media), "", 200))
@@ -544,6 +566,7 @@ func TestBadInput(t *testing.T) {
 		"an empty message":         {"POST", "/api/messages/send", fmt.Sprintf(`{"chatId":%d}`, w.a.chat), "content"},
 		"a long message":           {"POST", "/api/messages/send", fmt.Sprintf(`{"chatId":%d,"content":%q}`, w.a.chat, long), "content"},
 		"type of a message":        {"POST", "/api/messages/send", fmt.Sprintf(`{"chatId":%d,"content":"x","type":"poem"}`, w.a.chat), "type"},
+		"priority of a message":    {"POST", "/api/messages/send", fmt.Sprintf(`{"chatId":%d,"content":"x","priority":"high"}`, w.a.chat), "priority"},
 		"a place off the earth":    {"POST", "/api/messages/send", fmt.Sprintf(`{"chatId":%d,"location":{"latitude":91,"longitude":0}}`, w.a.chat), "location.latitude"},
 		"no emoji":                 {"POST", message + "/reactions", `{}`, "emoji"},
 		"an empty edit":            {"PATCH", message, `{"content":""}`, "content"},

@@ -83,14 +83,15 @@ func (s *Server) listMessages(ctx context.Context, who domain.Principal, in *lis
 
 type sendMessageInput struct {
 	Body struct {
-		ChatID          int64              `json:"chatId" minimum:"1" example:"42"`
-		Content         string             `json:"content,omitempty" maxLength:"65536" doc:"The text, or a file's caption." example:"It has left our house today."`
-		Type            domain.MessageType `json:"type,omitempty" doc:"Absent: what the other fields suggest." example:"text"`
-		MediaID         *int64             `json:"mediaId,omitempty" minimum:"1" doc:"An uploaded file." example:"17"`
-		Location        *domain.Location   `json:"location,omitempty"`
-		ReplyToID       *int64             `json:"replyToId,omitempty" minimum:"1" doc:"A message of the chat to quote." example:"980"`
-		Template        *domain.Template   `json:"template,omitempty" doc:"Where the customer service window is closed."`
-		ClientMessageID string             `json:"clientMessageId,omitempty" maxLength:"128" doc:"Made by the client, so that a call may be repeated." example:"0b1f9c2e-6d0e-4b7f-9a55-0c6d0f0b7f11"`
+		ChatID          int64                  `json:"chatId" minimum:"1" example:"42"`
+		Content         string                 `json:"content,omitempty" maxLength:"65536" doc:"The text, or a file's caption." example:"It has left our house today."`
+		Type            domain.MessageType     `json:"type,omitempty" doc:"Absent: what the other fields suggest." example:"text"`
+		MediaID         *int64                 `json:"mediaId,omitempty" minimum:"1" doc:"An uploaded file." example:"17"`
+		Location        *domain.Location       `json:"location,omitempty"`
+		ReplyToID       *int64                 `json:"replyToId,omitempty" minimum:"1" doc:"A message of the chat to quote." example:"980"`
+		Template        *domain.Template       `json:"template,omitempty" doc:"Where the customer service window is closed."`
+		Priority        domain.MessagePriority `json:"priority,omitempty" doc:"Absent: normal. bulk goes when nothing normal waits; within a chat the order is kept." example:"normal"`
+		ClientMessageID string                 `json:"clientMessageId,omitempty" maxLength:"128" doc:"Made by the client, so that a call may be repeated." example:"0b1f9c2e-6d0e-4b7f-9a55-0c6d0f0b7f11"`
 	} `nameHint:"NewMessage"`
 }
 
@@ -98,7 +99,7 @@ func (s *Server) sendMessage(ctx context.Context, who domain.Principal, in *send
 	b := in.Body
 	m, created, err := s.options.Inbox.Send(ctx, who, inbox.SendInput{
 		ChatID: b.ChatID, Type: b.Type, Content: b.Content, MediaID: b.MediaID, Location: b.Location, ReplyToID: b.ReplyToID,
-		Template: b.Template, ClientMessageID: b.ClientMessageID,
+		Template: b.Template, Priority: b.Priority, ClientMessageID: b.ClientMessageID,
 	})
 	s.sign(who.OrganizationID, m.Media)
 	return madeOrFoundOf(m, created, err)

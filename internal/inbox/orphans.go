@@ -9,8 +9,12 @@ import (
 	"switchboard/internal/store"
 )
 
-// codeNoWorker is the status code of a channel that no worker runs.
-const codeNoWorker = "no_worker"
+// The status codes of a channel that no worker runs: none is there, or none has
+// room.
+const (
+	codeNoWorker = "no_worker"
+	codeNoRoom   = "no_room"
+)
 
 // ShowOrphans makes channels look dead whose worker is gone without another one
 // taking over for longer than grace: a channel that shows green and receives
@@ -21,15 +25,33 @@ func (s *Service) ShowOrphans(ctx context.Context, grace time.Duration) error {
 	if err != nil {
 		return err
 	}
+	if len(ids) == 0 {
+		return nil
+	}
+	shown := domain.ChannelStatus{
+		State: domain.ChannelDisconnected, Code: codeNoWorker,
+		Reason: "No worker runs this channel any more. Start one, or see in its log why it ended.",
+	}
+	pool, err := s.store.Pool(ctx)
+	if err != nil {
+		return err
+	}
+	if len(pool) > 0 {
+		shown.Code = codeNoRoom
+		shown.Reason = "No worker has room for this channel. Start another one, or raise WORKER_MAX_CHANNELS."
+	}
 	var failed error
 	for _, id := range ids {
-		err := s.SetChannelStatus(ctx, id, domain.ChannelStatus{
-			State: domain.ChannelDisconnected, Code: codeNoWorker,
-			Reason: "No worker runs this channel any more. Start one, or see in its log why it ended.",
-		}, store.Orphaned(id, grace))
+		err := s.SetChannelStatus(ctx, id, shown, store.Orphaned(id, grace))
 		if !errors.Is(err, store.ErrOwned) {
 			failed = errors.Join(failed, err)
 		}
 	}
 	return failed
+}
+
+// ChannelsWithoutWorker counts the channels that should run and that no worker
+// has held for longer than grace.
+func (s *Service) ChannelsWithoutWorker(ctx context.Context, grace time.Duration) (int64, error) {
+	return s.store.Unowned(ctx, grace)
 }

@@ -41,6 +41,9 @@ type SendResult struct {
 	// Wait is how long the provider asked to wait (SendLater); the back-off is
 	// used when it is longer.
 	Wait time.Duration
+	// Limited: the provider's limit was reached (SendLater). It does not count as
+	// a try.
+	Limited bool
 	// Repeatable: the provider recognises a repeated send by its id, so what
 	// is tried too often ends as unknown, not as failed.
 	Repeatable bool
@@ -73,18 +76,18 @@ const (
 )
 
 // ClaimSends marks messages of a channel as being sent and returns them: the
-// oldest unsent one of each chat, but of the busy ones. Nothing may leave that
+// oldest unsent one of each chat whose turn it is. Nothing may leave that
 // was not claimed, since a claim is what a crash is recognised by. After an
 // error the claim may be committed all the same: see ReleaseClaims.
-func (s *Service) ClaimSends(ctx context.Context, organizationID int64, lease store.Lease, claim store.SendClaim) ([]domain.Outbound, error) {
+func (s *Service) ClaimSends(ctx context.Context, organizationID int64, lease store.Lease, claim store.SendClaim) (store.SendsClaimed, error) {
 	claim.ChannelID, claim.Term = lease.ChannelID, lease.Term
-	var claimed []domain.Outbound
+	var claimed store.SendsClaimed
 	err := s.write(ctx, organizationID, func(tx *store.Tx) error {
 		var err error
 		if claimed, err = tx.ClaimSends(claim); err != nil {
 			return err
 		}
-		for _, out := range claimed {
+		for _, out := range claimed.Messages {
 			tx.MessageStatus(domain.MessageStatusChange{
 				MessageID: out.Message.ID, ChatID: out.Message.ChatID, Status: domain.StatusSending,
 			})
@@ -92,7 +95,7 @@ func (s *Service) ClaimSends(ctx context.Context, organizationID int64, lease st
 		return nil
 	}, store.Holding(lease))
 	if err != nil {
-		return nil, fmt.Errorf("claim messages of channel %d: %w", lease.ChannelID, err)
+		return store.SendsClaimed{}, fmt.Errorf("claim messages of channel %d: %w", lease.ChannelID, err)
 	}
 	return claimed, nil
 }
@@ -172,6 +175,9 @@ func raise(tx *store.Tx, state store.SendState, status domain.MessageStatus, rea
 }
 
 func (s *Service) settleLater(tx *store.Tx, state store.SendState, result SendResult) error {
+	if result.Limited {
+		return requeue(tx, state, tx.Now().Add(max(retryWait, min(result.Wait, maxProviderWait))), false, result.Error)
+	}
 	if state.Retries < maxRetries {
 		wait := max(retryDelay(state.Retries), min(result.Wait, maxProviderWait))
 		return requeue(tx, state, tx.Now().Add(wait), true, result.Error)
@@ -276,6 +282,9 @@ const (
 	CommandLater
 	// CommandRefused: it will never succeed.
 	CommandRefused
+	// CommandLimited: the provider's limit was reached. Try again; it does not
+	// count as a try.
+	CommandLimited
 )
 
 // maxCommandAttempts bounds the tries of a command, the first included.
@@ -291,8 +300,12 @@ func (s *Service) SettleCommand(ctx context.Context, organizationID int64, lease
 	givenUp := false
 	err := s.write(ctx, organizationID, func(tx *store.Tx) error {
 		givenUp = false
-		if outcome == CommandLater && c.Attempts+1 < maxCommandAttempts {
-			return tx.PostponeCommand(c.ID, tx.Now().Add(max(retryDelay(c.Attempts), min(wait, maxProviderWait))))
+		wait = min(wait, maxProviderWait)
+		switch {
+		case outcome == CommandLimited:
+			return tx.PostponeCommand(c.ID, tx.Now().Add(max(retryWait, wait)), false)
+		case outcome == CommandLater && c.Attempts+1 < maxCommandAttempts:
+			return tx.PostponeCommand(c.ID, tx.Now().Add(max(retryDelay(c.Attempts), wait)), true)
 		}
 		dropped, err := tx.DropCommand(c.ID)
 		if err != nil || !dropped || outcome == CommandDone {

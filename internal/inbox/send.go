@@ -19,6 +19,7 @@ type SendInput struct {
 	Location  *domain.Location
 	ReplyToID *int64
 	Template  *domain.Template
+	Priority  domain.MessagePriority // empty: normal
 	// ClientMessageID makes the call repeatable: the same id again returns the
 	// first call's message.
 	ClientMessageID string
@@ -86,7 +87,7 @@ func (s *Service) enqueue(tx *store.Tx, p domain.Principal, in SendInput, to sto
 	row := store.NewMessageInput{
 		ChatID: to.ChatID, ChannelID: to.ChannelID, ChannelKind: to.ChannelKind, Type: in.Type, Content: in.Content, MediaID: in.MediaID,
 		Location: in.Location, Template: in.Template, ReplyToID: in.ReplyToID, FromMe: true, SenderKey: store.SenderMe,
-		SenderName: to.UserName, Status: domain.StatusQueued, ClientMessageID: in.ClientMessageID, ProviderTime: tx.Now(),
+		SenderName: to.UserName, Status: domain.StatusQueued, Priority: in.Priority, ClientMessageID: in.ClientMessageID, ProviderTime: tx.Now(),
 	}
 	if p.UserID != 0 {
 		row.SenderUserID = &p.UserID
@@ -138,6 +139,11 @@ func (in *SendInput) normalize() error {
 	}
 	if len(in.ClientMessageID) > maxClientID {
 		return domain.Invalid("clientMessageId", "It may be at most 128 bytes long.")
+	}
+	switch in.Priority {
+	case "", domain.MessageNormal, domain.MessageBulk:
+	default:
+		return domain.Invalid("priority", "A message's priority is normal or bulk.")
 	}
 	switch in.Type {
 	case domain.TypeText:

@@ -211,6 +211,7 @@ func (tx *Tx) DeleteChannel(id int64) error {
 		`UPDATE channels SET deleted_at = @now, updated_at = @now, enabled = FALSE, secrets = NULL, verify_hash = NULL, state = 'disconnected',
 			state_code = '', state_reason = '', state_worker = '', config_version = config_version + 1 WHERE id = @id AND organization_id = @org`,
 		"DELETE FROM commands WHERE channel_id = @id AND organization_id = @org",
+		"DELETE FROM outbox WHERE channel_id = @id",
 		"DELETE FROM early_updates WHERE channel_id = @id",
 	} {
 		err := tx.db.Exec(statement, map[string]any{"now": tx.now, "id": id, "org": tx.organizationID}).Error

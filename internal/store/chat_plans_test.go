@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"database/sql"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -71,8 +72,17 @@ func record(t *testing.T, s *Store) *recorder {
 func (r *recorder) explain(ctx context.Context, t *testing.T, s *Store) (plan, string) {
 	t.Helper()
 	last := r.statements[len(r.statements)-1]
+	return explained(ctx, t, s.sql, last.SQL.String(), last.Vars)
+}
+
+// explained runs a statement under EXPLAIN ANALYZE.
+func explained(ctx context.Context, t *testing.T, db interface {
+	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
+}, statement string, vars []any,
+) (plan, string) {
+	t.Helper()
 	var text string
-	require.NoError(t, s.sql.QueryRowContext(ctx, "EXPLAIN (ANALYZE, FORMAT JSON) "+last.SQL.String(), last.Vars...).Scan(&text))
+	require.NoError(t, db.QueryRowContext(ctx, "EXPLAIN (ANALYZE, FORMAT JSON) "+statement, vars...).Scan(&text))
 	var roots []struct{ Plan plan }
 	require.NoError(t, json.Unmarshal([]byte(text), &roots))
 	return roots[0].Plan, text

@@ -15,15 +15,33 @@ type DueCommand struct {
 	Lost bool
 }
 
+// CommandSearch says which commands a worker wants to carry out now.
+type CommandSearch struct {
+	ChannelID int64
+	Limit     int
+	// Busy are chats that have something under way; they are passed over.
+	Busy []int64
+	// OnlyReads: nothing but read receipts. Waiting are chats to which nothing
+	// else may go.
+	OnlyReads bool
+	Waiting   []int64
+}
+
 // DueCommands returns the commands of a channel that are due, oldest first and
 // at most one of each chat: a chat's next comes when this one is settled. A
 // command whose message is still on its way to the provider holds up only
-// those for the same message. busy chats are passed over.
-func (s *Store) DueCommands(ctx context.Context, channelID int64, limit int, busy []int64) ([]DueCommand, error) {
-	without := ""
-	args := map[string]any{"channel": channelID, "now": s.Now(), "limit": limit}
-	if len(busy) > 0 {
-		without, args["busy"] = " AND k.chat_id NOT IN @busy", busy
+// those for the same message.
+func (s *Store) DueCommands(ctx context.Context, search CommandSearch) ([]DueCommand, error) {
+	without, may := "", ""
+	args := map[string]any{"channel": search.ChannelID, "now": s.Now(), "limit": search.Limit}
+	if len(search.Busy) > 0 {
+		without, args["busy"] = " AND k.chat_id NOT IN @busy", search.Busy
+	}
+	switch {
+	case search.OnlyReads:
+		may = " AND open.kind = 'read'"
+	case len(search.Waiting) > 0:
+		may, args["waiting"] = " AND (open.kind = 'read' OR open.chat_id NOT IN @waiting)", search.Waiting
 	}
 	var rows []struct {
 		ID, ChannelID, ChatID, MessageID int64
@@ -47,7 +65,7 @@ func (s *Store) DueCommands(ctx context.Context, channelID int64, limit int, bus
 		SELECT open.id, open.channel_id, open.chat_id, open.message_id, open.kind, open.value, open.attempts, c.peer,
 			open.external_id, open.from_me, open.sender_key
 		FROM open JOIN chats c ON c.id = open.chat_id
-		WHERE open.place = 1 AND open.next_attempt_at <= @now ORDER BY open.id LIMIT @limit`, args).Scan(&rows).Error
+		WHERE open.place = 1 AND open.next_attempt_at <= @now`+may+` ORDER BY open.id LIMIT @limit`, args).Scan(&rows).Error
 	if err != nil {
 		return nil, fmt.Errorf("look for due commands: %w", err)
 	}
@@ -72,10 +90,15 @@ func (tx *Tx) DropCommand(id int64) (dropped bool, err error) {
 	return result.RowsAffected == 1, result.Error
 }
 
-// PostponeCommand leaves a command for a later try.
-func (tx *Tx) PostponeCommand(id int64, at domain.Time) error {
-	return tx.db.Exec("UPDATE commands SET attempts = attempts + 1, next_attempt_at = ? WHERE id = ? AND organization_id = ?",
-		at, id, tx.organizationID).Error
+// PostponeCommand leaves a command for a later try. counted ones come nearer to
+// the bound of tries.
+func (tx *Tx) PostponeCommand(id int64, at domain.Time, counted bool) error {
+	tries := 0
+	if counted {
+		tries = 1
+	}
+	return tx.db.Exec("UPDATE commands SET attempts = attempts + ?, next_attempt_at = ? WHERE id = ? AND organization_id = ?",
+		tries, at, id, tx.organizationID).Error
 }
 
 // WithdrawReaction takes the organization's reaction off a message, if it

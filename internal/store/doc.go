@@ -13,9 +13,14 @@
 //     take-over waits for writers that hold the old term and refuses the rest.
 //   - A message is known by (channel, external id, chat, sender). That unique
 //     key, and nothing in memory, decides what is a redelivery.
+//   - A chat with a queued message has a row in outbox: triggers see to that,
+//     whoever queues it. A claim locks the rows that it looks at, or passes them
+//     over, so that what is queued beside it never loses its place.
 //   - Locks are taken in the order lease, contact, chat, message, counter row.
 //     What still collides (two transactions that touch several chats in
-//     different order) is ended by the database and run again.
+//     different order) is ended by the database and run again. A row of outbox
+//     is locked by whoever queues for its chat, before the chat, and by claims,
+//     which wait for nothing but the counter row.
 //   - Times are Unix milliseconds. Leases go by the database's clock, the rest
 //     by the process's.
 //   - Every query about an organization's data names the organization.

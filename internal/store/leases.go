@@ -19,8 +19,13 @@ type LeaseClaim struct {
 	Limit int
 	// Kinds are those that the worker can run.
 	Kinds []domain.ChannelKind
-	// Only restricts the claim to these channels; empty means any.
+	// Only restricts the claim to these channels, reserved or not; empty means
+	// any that is not reserved for a dedicated worker.
 	Only []int64
+	// Except are channels that are passed over.
+	Except []int64
+	// Idle passes over channels that nobody has held for less than this.
+	Idle time.Duration
 }
 
 // AcquireLeases takes free channels, and those whose lease has expired, for a
@@ -34,11 +39,16 @@ func (s *Store) AcquireLeases(ctx context.Context, claim LeaseClaim) ([]Lease, e
 	if claim.Limit <= 0 || len(claim.Kinds) == 0 {
 		return nil, nil
 	}
-	only, args := "", map[string]any{
+	args := map[string]any{
 		"worker": claim.WorkerID, "ttl": claim.TTL.Milliseconds(), "kinds": claim.Kinds, "limit": claim.Limit,
+		"idle": claim.Idle.Milliseconds(),
 	}
+	wanted := " AND NOT " + s.reserved()
 	if len(claim.Only) > 0 {
-		only, args["only"] = " AND c.id IN @only", claim.Only
+		wanted, args["only"] = " AND c.id IN @only", claim.Only
+	}
+	if len(claim.Except) > 0 {
+		wanted, args["except"] = wanted+" AND c.id NOT IN @except", claim.Except
 	}
 	lock := ""
 	if s.Postgres() {
@@ -50,7 +60,7 @@ func (s *Store) AcquireLeases(ctx context.Context, claim LeaseClaim) ([]Lease, e
 	var expired []Lease
 	err := s.db.WithContext(ctx).Raw(`WITH open AS (
 			SELECT l.channel_id FROM leases l JOIN channels c ON c.id = l.channel_id
-			WHERE l.expires_at <= `+now+` AND c.enabled AND c.deleted_at IS NULL AND c.kind IN @kinds`+only+`
+			WHERE l.expires_at <= `+now+` - @idle AND c.enabled AND c.deleted_at IS NULL AND c.kind IN @kinds`+wanted+`
 			ORDER BY l.channel_id LIMIT @limit`+lock+`)
 		UPDATE leases SET worker_id = @worker, term = term + 1, expires_at = `+now+` + @ttl
 		WHERE channel_id IN (SELECT channel_id FROM open) AND expires_at <= `+now+`
@@ -61,12 +71,16 @@ func (s *Store) AcquireLeases(ctx context.Context, claim LeaseClaim) ([]Lease, e
 	if args["limit"] = claim.Limit - len(expired); len(expired) == claim.Limit {
 		return expired, nil
 	}
+	if claim.Idle > 0 {
+		// Of a channel that was never held, the process's clock tells.
+		wanted, args["created"] = wanted+" AND c.created_at <= @created", s.Now().Add(-claim.Idle)
+	}
 	// A channel that was never taken has no row to lock. Of those who insert
 	// it at once, the primary key lets one through.
 	var fresh []Lease
 	err = s.db.WithContext(ctx).Raw(`INSERT INTO leases (channel_id, worker_id, term, expires_at)
 		SELECT c.id, @worker, 1, `+now+` + @ttl FROM channels c
-		WHERE c.enabled AND c.deleted_at IS NULL AND c.kind IN @kinds`+only+`
+		WHERE c.enabled AND c.deleted_at IS NULL AND c.kind IN @kinds`+wanted+`
 			AND NOT EXISTS (SELECT 1 FROM leases l WHERE l.channel_id = c.id)
 		ORDER BY c.id LIMIT @limit
 		ON CONFLICT (channel_id) DO NOTHING
@@ -99,7 +113,8 @@ func (s *Store) RenewLeases(ctx context.Context, workerID string, ttl time.Durat
 // its expiry. A lease that is held under another term or by another worker
 // stays as it is.
 func (s *Store) ReleaseLease(ctx context.Context, lease Lease) error {
-	err := s.db.WithContext(ctx).Exec("UPDATE leases SET expires_at = 0 WHERE channel_id = ? AND worker_id = ? AND term = ?",
+	now := s.databaseNow()
+	err := s.db.WithContext(ctx).Exec("UPDATE leases SET expires_at = "+now+" WHERE channel_id = ? AND worker_id = ? AND term = ? AND expires_at > "+now,
 		lease.ChannelID, lease.WorkerID, lease.Term).Error
 	if err != nil {
 		return fmt.Errorf("release the lease on channel %d: %w", lease.ChannelID, err)
@@ -113,6 +128,7 @@ type Duty struct {
 	ChannelID     int64
 	ConfigVersion int64
 	Enabled       bool // false as well when the channel is deleted
+	Reserved      bool // a dedicated worker wants the channel
 	Outbox        bool // a message may be due
 	Commands      bool // a command may be due
 	Media         bool // a download is due
@@ -125,11 +141,9 @@ func (d Duty) Idle() bool { return !d.Outbox && !d.Commands && !d.Media }
 // process's clock, and which channels were changed, disabled or deleted.
 func (s *Store) Duties(ctx context.Context, workerID string) ([]Duty, error) {
 	var duties []Duty
-	// The first condition on status is the partial index's own, word for word:
-	// SQLite takes the index for no other.
-	err := s.db.WithContext(ctx).Raw(`SELECT l.channel_id, c.config_version, (c.enabled AND c.deleted_at IS NULL) AS enabled,
-			EXISTS (SELECT 1 FROM messages m WHERE m.channel_id = l.channel_id
-				AND m.status IN ('queued', 'sending') AND m.status = 'queued' AND m.next_attempt_at <= @now) AS outbox,
+	err := s.db.WithContext(ctx).Raw(`SELECT l.channel_id, c.config_version, (c.enabled AND c.deleted_at IS NULL) AS enabled, `+s.reserved()+` AS reserved,
+			(EXISTS (SELECT 1 FROM outbox o WHERE o.channel_id = l.channel_id AND o.priority = 0 AND o.due_at <= @now)
+				OR EXISTS (SELECT 1 FROM outbox o WHERE o.channel_id = l.channel_id AND o.priority = 1 AND o.due_at <= @now)) AS outbox,
 			EXISTS (SELECT 1 FROM commands k WHERE k.channel_id = l.channel_id AND k.next_attempt_at <= @now) AS commands,
 			EXISTS (SELECT 1 FROM media f WHERE f.channel_id = l.channel_id AND f.state = 'pending' AND f.next_attempt_at <= @now) AS media
 		FROM leases l JOIN channels c ON c.id = l.channel_id WHERE l.worker_id = @worker`,

@@ -11,41 +11,150 @@ import (
 type SendClaim struct {
 	ChannelID int64
 	Term      int64 // of the lease, whose guard the transaction has
-	Limit     int
-	// Busy are chats that have something under way; they are passed over.
-	Busy []int64
+	// Limit is the most messages to claim, Bulk the most of them for chats in
+	// which nothing but bulk waits.
+	Limit, Bulk int
+	// Passed are chats that are passed over: they have something under way, or
+	// the provider wants nothing for them now.
+	Passed []int64
 	// NewExternalID names a message before it is sent, for providers that
 	// recognise a repeated send by its id; nil where the provider names it.
 	NewExternalID func() string
 }
 
+// SendsClaimed is what a claim brought.
+type SendsClaimed struct {
+	Messages []domain.Outbound
+	// More: another claim may bring more at once.
+	More bool
+}
+
+// waiting is the condition on a chat's unsent messages m. Its first half is the
+// partial index's own, word for word: SQLite takes the index for no other.
+const waiting = "m.channel_id = @channel AND m.status IN ('queued', 'sending')"
+
 // ClaimSends marks messages as being sent and returns them, each the oldest
 // unsent one of its chat. A chat whose oldest message is being sent, or waits
-// for another try, is passed over: order within a chat is kept.
-func (tx *Tx) ClaimSends(claim SendClaim) ([]domain.Outbound, error) {
-	busy := ""
-	args := map[string]any{"channel": claim.ChannelID, "now": tx.now, "limit": claim.Limit, "org": tx.organizationID, "term": claim.Term}
-	if len(claim.Busy) > 0 {
-		busy, args["busy"] = " AND chat_id NOT IN @busy", claim.Busy
+// for another try, is passed over: order within a chat is kept. Chats in which
+// a normal message waits come before those with nothing but bulk, and among
+// equals the chat whose message waits longest.
+func (tx *Tx) ClaimSends(claim SendClaim) (SendsClaimed, error) {
+	line, more, err := tx.headsOfLine(claim)
+	if err != nil || len(line) == 0 {
+		return SendsClaimed{}, err
 	}
-	var ids []int64
-	err := tx.db.Raw(`WITH head AS (
-			SELECT MIN(id) AS id FROM messages
-			WHERE channel_id = @channel AND status IN ('queued', 'sending')`+busy+` GROUP BY chat_id),
-		due AS (
-			SELECT m.id FROM messages m JOIN head ON head.id = m.id
-			WHERE m.status = 'queued' AND m.next_attempt_at <= @now ORDER BY m.id LIMIT @limit)
-		UPDATE messages SET status = 'sending', attempt = attempt + 1, sending_term = @term
-		WHERE id IN (SELECT id FROM due) AND status = 'queued' AND organization_id = @org
-		RETURNING id`, args).Scan(&ids).Error
+	bulk, misplaced := map[int64]bool{}, false
+	var chats, heads []int64
+	for _, chat := range line {
+		chats = append(chats, chat.ChatID)
+		bulk[chat.ChatID] = chat.Priority != 0
+		switch head := chat.head(); {
+		case head == 0:
+		case bulk[chat.ChatID] != (chat.Normal == nil): // it belongs in the other line
+			misplaced = true
+		default:
+			heads = append(heads, head)
+		}
+	}
+	ids, err := tx.markSending(claim, heads)
+	if err != nil {
+		return SendsClaimed{}, err
+	}
+	moved, err := tx.advanceLine(claim.ChannelID, chats)
+	if err != nil {
+		return SendsClaimed{}, err
+	}
+	claimed := SendsClaimed{More: more && len(ids) > 0 || (more || misplaced) && moved}
+	if len(ids) == 0 {
+		return claimed, nil
+	}
+	if claimed.Messages, err = tx.outbound(ids); err != nil {
+		return SendsClaimed{}, err
+	}
+	for i, out := range claimed.Messages {
+		claimed.Messages[i].Bulk = bulk[out.Message.ChatID]
+	}
+	return claimed, nil
+}
+
+// chatInLine is a chat that has something to send.
+type chatInLine struct {
+	ChatID       int64
+	Priority     int
+	Normal, Bulk *int64 // the oldest unsent message of each priority
+}
+
+// head is the oldest unsent message; 0 if there is none.
+func (c chatInLine) head() int64 {
+	switch {
+	case c.Normal == nil && c.Bulk == nil:
+		return 0
+	case c.Normal == nil || c.Bulk != nil && *c.Bulk < *c.Normal:
+		return *c.Bulk
+	default:
+		return *c.Normal
+	}
+}
+
+// headsOfLine returns the chats whose turn it is, and keeps others from changing
+// their place until the commit. A chat of which a place is just being changed is
+// passed over. more tells that others stand behind these.
+func (tx *Tx) headsOfLine(claim SendClaim) (chats []chatInLine, more bool, err error) {
+	lock := ""
+	if tx.store.Postgres() {
+		lock = " FOR UPDATE SKIP LOCKED"
+	}
+	passed, args := passedOver(claim.Passed, map[string]any{
+		"channel": claim.ChannelID, "now": tx.now, "limit": claim.Limit, "bulk": min(claim.Bulk, claim.Limit),
+	})
+	const line = "SELECT chat_id, priority, due_at FROM outbox WHERE channel_id = @channel AND due_at <= @now AND priority = "
+	const inOrder = " ORDER BY due_at, chat_id LIMIT "
+	err = tx.db.Raw(`WITH urgent AS (`+line+"0"+passed+inOrder+"@limit"+lock+`), others AS (`+line+"1"+passed+inOrder+"@bulk"+lock+`)
+		SELECT q.chat_id, q.priority,
+			(SELECT MIN(m.id) FROM messages m WHERE `+waiting+` AND m.chat_id = q.chat_id AND m.priority = 0) AS normal,
+			(SELECT MIN(m.id) FROM messages m WHERE `+waiting+` AND m.chat_id = q.chat_id AND m.priority = 1) AS bulk
+		FROM (SELECT * FROM urgent UNION ALL SELECT * FROM others) q ORDER BY q.priority, q.due_at, q.chat_id`, args).Scan(&chats).Error
+	if err != nil {
+		return nil, false, fmt.Errorf("look at the outbox: %w", err)
+	}
+	if len(chats) > claim.Limit {
+		return chats[:claim.Limit], true, nil
+	}
+	ofBulk := 0
+	for _, c := range chats {
+		ofBulk += c.Priority
+	}
+	return chats, len(chats) == claim.Limit || ofBulk == claim.Bulk && ofBulk > 0, nil
+}
+
+// passedOver adds the condition on chats that are passed over.
+func passedOver(chats []int64, args map[string]any) (condition string, all map[string]any) {
+	if len(chats) == 0 {
+		return "", args
+	}
+	args["passed"] = chats
+	return " AND chat_id NOT IN @passed", args
+}
+
+// markSending claims those of the messages that may go now, and returns them. A
+// message that somebody is changing is passed over, so that a claim waits for
+// nobody.
+func (tx *Tx) markSending(claim SendClaim, messages []int64) (claimed []int64, err error) {
+	if len(messages) == 0 {
+		return nil, nil
+	}
+	lock := ""
+	if tx.store.Postgres() {
+		lock = " FOR UPDATE SKIP LOCKED"
+	}
+	err = tx.db.Raw(`UPDATE messages SET status = 'sending', attempt = attempt + 1, sending_term = @term
+		WHERE id IN (SELECT id FROM messages WHERE id IN @messages AND organization_id = @org AND status = 'queued' AND next_attempt_at <= @now`+lock+`)
+		RETURNING id`, map[string]any{"term": claim.Term, "messages": messages, "org": tx.organizationID, "now": tx.now}).Scan(&claimed).Error
 	if err != nil {
 		return nil, fmt.Errorf("claim messages: %w", err)
 	}
-	if len(ids) == 0 {
-		return nil, nil
-	}
 	if claim.NewExternalID != nil {
-		for _, id := range ids {
+		for _, id := range claimed {
 			// Only once: a message keeps its id through all its sends.
 			err := tx.db.Exec("UPDATE messages SET external_id = ? WHERE id = ? AND external_id IS NULL", claim.NewExternalID(), id).Error
 			if err != nil {
@@ -53,7 +162,66 @@ func (tx *Tx) ClaimSends(claim SendClaim) ([]domain.Outbound, error) {
 			}
 		}
 	}
-	return tx.outbound(ids)
+	return claimed, nil
+}
+
+// advanceLine gives chats of headsOfLine the place of their next queued message,
+// and takes those out that have none. moved tells that a place has changed.
+func (tx *Tx) advanceLine(channelID int64, chats []int64) (moved bool, err error) {
+	args := map[string]any{"channel": channelID, "chats": chats}
+	const next = "FROM messages m WHERE " + waiting + " AND m.status = 'queued' AND m.chat_id = "
+	left := tx.db.Exec("DELETE FROM outbox WHERE chat_id IN @chats AND NOT EXISTS (SELECT 1 "+next+"outbox.chat_id)", args)
+	if left.Error != nil {
+		return false, fmt.Errorf("take chats out of the outbox: %w", left.Error)
+	}
+	if left.RowsAffected == int64(len(chats)) {
+		return true, nil
+	}
+	stay := tx.db.Exec(`UPDATE outbox SET priority = place.priority, due_at = place.due_at FROM (
+			SELECT q.chat_id, CASE WHEN q.normal IS NULL THEN 1 ELSE 0 END AS priority,
+				CASE WHEN h.next_attempt_at > h.created_at THEN h.next_attempt_at ELSE h.created_at END AS due_at
+			FROM (SELECT o.chat_id, (SELECT MIN(m.id) `+next+`o.chat_id AND m.priority = 0) AS normal,
+					(SELECT MIN(m.id) `+next+`o.chat_id AND m.priority = 1) AS bulk
+				FROM outbox o WHERE o.chat_id IN @chats) q
+			JOIN messages h ON h.id = CASE WHEN q.bulk IS NULL OR q.normal < q.bulk THEN q.normal ELSE q.bulk END) place
+		WHERE outbox.chat_id = place.chat_id AND (outbox.priority <> place.priority OR outbox.due_at <> place.due_at)`, args)
+	if stay.Error != nil {
+		return false, fmt.Errorf("advance chats in the outbox: %w", stay.Error)
+	}
+	return left.RowsAffected+stay.RowsAffected > 0, nil
+}
+
+// SendsDue is what waits in a channel's outbox.
+type SendsDue struct {
+	// Now: a message may be due.
+	Now bool
+	// Next is when another one will be; 0: that is not known of any.
+	Next domain.Time
+}
+
+// SendsDue looks whether a claim would find something. Chats in passed do not
+// count, nor do chats with nothing but bulk if there is no room for bulk.
+func (s *Store) SendsDue(ctx context.Context, channelID int64, passed []int64, bulk bool) (SendsDue, error) {
+	condition, args := passedOver(passed, map[string]any{"channel": channelID, "now": s.Now()})
+	const line = "FROM outbox WHERE channel_id = @channel AND priority = "
+	var row struct {
+		Normal, Bulk         bool
+		NextNormal, NextBulk *domain.Time
+	}
+	err := s.db.WithContext(ctx).Raw(`SELECT EXISTS (SELECT 1 `+line+`0 AND due_at <= @now`+condition+`) AS normal,
+			EXISTS (SELECT 1 `+line+`1 AND due_at <= @now`+condition+`) AS bulk,
+			(SELECT MIN(due_at) `+line+`0 AND due_at > @now) AS next_normal,
+			(SELECT MIN(due_at) `+line+`1 AND due_at > @now) AS next_bulk`, args).Scan(&row).Error
+	if err != nil {
+		return SendsDue{}, fmt.Errorf("look at the outbox: %w", err)
+	}
+	due := SendsDue{Now: row.Normal || bulk && row.Bulk}
+	for _, at := range []*domain.Time{row.NextNormal, row.NextBulk} {
+		if at != nil && (due.Next == 0 || *at < due.Next) {
+			due.Next = *at
+		}
+	}
+	return due, nil
 }
 
 // outbound completes claimed messages, oldest first.
@@ -73,7 +241,7 @@ func (tx *Tx) outbound(ids []int64) ([]domain.Outbound, error) {
 	for i, r := range rows {
 		plain[i] = r.Row
 	}
-	messages, err := tx.store.messages(tx.db, plain)
+	messages, err := tx.store.messagesToSend(tx.db, plain)
 	if err != nil {
 		return nil, err
 	}

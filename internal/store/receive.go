@@ -96,6 +96,7 @@ type NewMessageInput struct {
 	SenderKey         string
 	SenderName        string
 	Status            domain.MessageStatus
+	Priority          domain.MessagePriority // of one that waits to be sent; empty: normal
 	ExternalID        string
 	ClientMessageID   string
 	ProviderTime      domain.Time
@@ -121,13 +122,13 @@ func (tx *Tx) InsertMessage(in NewMessageInput) (id int64, early bool, err error
 	}
 	external := nonEmpty(in.ExternalID)
 	err = tx.db.Raw(`INSERT INTO messages (organization_id, chat_id, channel_id, channel_kind, type, content, media_id, location, template,
-			reply_to_id, reply_to_external_id, from_me, sender_user_id, sender_key, sender_name, status, external_id, client_message_id,
+			reply_to_id, reply_to_external_id, from_me, sender_user_id, sender_key, sender_name, status, priority, external_id, client_message_id,
 			provider_time, created_at)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 		ON CONFLICT DO NOTHING
 		RETURNING id, EXISTS (SELECT 1 FROM early_updates u WHERE u.channel_id = ? AND u.external_id = ?) AS early`,
 		tx.organizationID, in.ChatID, in.ChannelID, in.ChannelKind, in.Type, in.Content, in.MediaID, location, template,
-		in.ReplyToID, nonEmpty(in.ReplyToExternalID), in.FromMe, in.SenderUserID, in.SenderKey, in.SenderName, in.Status, external,
+		in.ReplyToID, nonEmpty(in.ReplyToExternalID), in.FromMe, in.SenderUserID, in.SenderKey, in.SenderName, in.Status, priorityRank(in.Priority), external,
 		nonEmpty(in.ClientMessageID), in.ProviderTime, tx.now, in.ChannelID, in.ExternalID).Scan(&row).Error
 	if err != nil {
 		return 0, false, fmt.Errorf("insert message: %w", err)
@@ -289,6 +290,9 @@ func (tx *Tx) Complete(id int64, in NewMessageInput) (domain.Message, error) {
 		Location: in.Location, Template: in.Template, Reactions: []domain.Reaction{}, FromMe: in.FromMe, SenderUserID: in.SenderUserID,
 		SenderName: in.SenderName, Status: in.Status, ExternalID: in.ExternalID, ClientMessageID: in.ClientMessageID,
 		ProviderTime: in.ProviderTime, CreatedAt: tx.now,
+	}
+	if priorityRank(in.Priority) == bulkRank {
+		m.Priority = domain.MessageBulk
 	}
 	if in.MediaID != nil {
 		media, err := loadMedia(tx.db, []int64{*in.MediaID})

@@ -11,7 +11,7 @@ import (
 
 // messageColumns are what messageRow scans.
 const messageColumns = `m.id, m.organization_id, m.chat_id, m.channel_id, m.channel_kind, m.type, m.content, m.media_id, m.location,
-	m.template, m.reply_to_id, m.reply_to_external_id, m.from_me, m.sender_user_id, m.sender_key, m.sender_name, m.status,
+	m.template, m.reply_to_id, m.reply_to_external_id, m.from_me, m.sender_user_id, m.sender_key, m.sender_name, m.status, m.priority,
 	m.error_code, m.error_message, m.external_id, m.client_message_id, m.attempt, m.edited_at, m.revoked_at, m.provider_time, m.created_at`
 
 type messageRow struct {
@@ -27,11 +27,22 @@ type messageRow struct {
 	SenderUserID                          *int64
 	SenderKey, SenderName                 string
 	Status                                domain.MessageStatus
+	Priority                              int
 	ErrorCode, ErrorMessage               string
 	ExternalID, ClientMessageID           *string
 	Attempt                               int
 	EditedAt, RevokedAt                   *domain.Time
 	ProviderTime, CreatedAt               domain.Time
+}
+
+// bulkRank is what messages.priority holds for bulk; 0 is normal.
+const bulkRank = 1
+
+func priorityRank(p domain.MessagePriority) int {
+	if p == domain.MessageBulk {
+		return bulkRank
+	}
+	return 0
 }
 
 type mediaRow struct {
@@ -66,6 +77,9 @@ func (r messageRow) message() (domain.Message, error) {
 		ExternalID: deref(r.ExternalID), ClientMessageID: deref(r.ClientMessageID),
 		EditedAt: r.EditedAt, RevokedAt: r.RevokedAt, ProviderTime: r.ProviderTime, CreatedAt: r.CreatedAt,
 	}
+	if r.Priority == bulkRank {
+		m.Priority = domain.MessageBulk
+	}
 	if r.ErrorCode != "" || r.ErrorMessage != "" {
 		m.Error = &domain.SendError{Code: r.ErrorCode, Message: r.ErrorMessage}
 	}
@@ -85,25 +99,42 @@ func (r messageRow) message() (domain.Message, error) {
 // messages completes rows with their media, reactions and quoted messages: one
 // query for each of these that occurs.
 func (s *Store) messages(db *gorm.DB, rows []messageRow) ([]domain.Message, error) {
+	messages, err := s.messagesToSend(db, rows)
+	if err != nil {
+		return nil, err
+	}
+	ids := make([]int64, len(rows))
+	for i, r := range rows {
+		ids[i] = r.ID
+	}
+	reactions, err := loadReactions(db, ids)
+	if err != nil {
+		return nil, err
+	}
+	for i, r := range rows {
+		if found := reactions[r.ID]; found != nil {
+			messages[i].Reactions = found
+		}
+	}
+	return messages, nil
+}
+
+// messagesToSend is messages without the reactions, which a provider is not told.
+func (s *Store) messagesToSend(db *gorm.DB, rows []messageRow) ([]domain.Message, error) {
 	messages := make([]domain.Message, len(rows))
-	var ids, mediaIDs, replyIDs []int64
+	var mediaIDs, replyIDs []int64
 	for i, r := range rows {
 		m, err := r.message()
 		if err != nil {
 			return nil, err
 		}
 		messages[i] = m
-		ids = append(ids, r.ID)
 		if r.MediaID != nil {
 			mediaIDs = append(mediaIDs, *r.MediaID)
 		}
 		if r.ReplyToID != nil {
 			replyIDs = append(replyIDs, *r.ReplyToID)
 		}
-	}
-	reactions, err := loadReactions(db, ids)
-	if err != nil {
-		return nil, err
 	}
 	media, err := loadMedia(db, mediaIDs)
 	if err != nil {
@@ -115,9 +146,6 @@ func (s *Store) messages(db *gorm.DB, rows []messageRow) ([]domain.Message, erro
 	}
 	for i, r := range rows {
 		m := &messages[i]
-		if found := reactions[r.ID]; found != nil {
-			m.Reactions = found
-		}
 		if r.MediaID != nil {
 			m.Media = media[*r.MediaID]
 		}

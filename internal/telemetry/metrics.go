@@ -86,6 +86,12 @@ type Metrics struct {
 	// LeasesHeld is how many channels this worker owns; LeaseLosses counts those that it lost without giving them up.
 	LeasesHeld  prometheus.Gauge
 	LeaseLosses prometheus.Counter
+	// PoolWorkers is how many workers of the pool live, as this one sees it; HandedBack counts channels that it gave up for
+	// another worker by reason: spread, reserved.
+	PoolWorkers prometheus.Gauge
+	HandedBack  *prometheus.CounterVec
+	// ChannelsUnowned is how many channels should run and have no worker, as this API node sees it.
+	ChannelsUnowned prometheus.Gauge
 	// Channels is the number of this worker's channels by kind and state.
 	Channels *prometheus.GaugeVec
 
@@ -148,6 +154,9 @@ func NewMetrics() *Metrics {
 		QueueDropped:       counters("switchboard_queue_dropped_total", "Items refused by a full queue.", "queue"),
 		LeaseLosses:        counter("switchboard_lease_losses_total", "Leases lost without being given up."),
 		LeasesHeld:         gauge("switchboard_leases_held", "Channels that this worker owns."),
+		PoolWorkers:        gauge("switchboard_pool_workers", "Live workers of the pool."),
+		HandedBack:         counters("switchboard_channels_handed_back_total", "Channels given up for another worker.", "reason"),
+		ChannelsUnowned:    gauge("switchboard_channels_unowned", "Channels that should run and have no worker."),
 		Channels:           gauges("switchboard_channels", "Channels of this worker.", "kind", "state"),
 		Logins:             counters("switchboard_logins_total", "Logins.", "result"),
 		httpRequests:       histograms("switchboard_http_request_duration_seconds", "HTTP requests.", "route", "method", "status"),
@@ -177,6 +186,9 @@ func (m *Metrics) startAtZero() {
 	}
 	for _, purpose := range []string{"gap", "replay", "sync", "verify"} {
 		m.LogReads.WithLabelValues(purpose)
+	}
+	for _, reason := range []string{"spread", "reserved"} {
+		m.HandedBack.WithLabelValues(reason)
 	}
 	for _, reason := range []string{"unknown", "copied", "cluster", "timeline", "database", "rewound", "ordered"} {
 		m.NewEpochs.WithLabelValues(reason)

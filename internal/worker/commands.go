@@ -26,7 +26,7 @@ func (d *dispatcher) do(ctx context.Context, c store.DueCommand) (pause time.Dur
 	return pause
 }
 
-func (d *dispatcher) carryOut(ctx context.Context, c store.DueCommand) (inbox.CommandOutcome, time.Duration, *domain.SendError, time.Duration) {
+func (d *dispatcher) carryOut(ctx context.Context, c store.DueCommand) (outcome inbox.CommandOutcome, wait time.Duration, reason *domain.SendError, pause time.Duration) {
 	commander, can := d.session.(channel.Commander)
 	switch {
 	case !can:
@@ -43,12 +43,15 @@ func (d *dispatcher) carryOut(ctx context.Context, c store.DueCommand) (inbox.Co
 		return inbox.CommandDone, 0, nil, 0
 	}
 	failure := asSendError(err)
-	reason := &domain.SendError{Code: failure.Code, Message: failure.Message}
+	reason = &domain.SendError{Code: failure.Code, Message: failure.Message}
 	if failure.Outcome == channel.Refused {
 		return inbox.CommandRefused, 0, reason, 0
 	}
 	if failure.WholeChannel {
-		return inbox.CommandLater, failure.RetryAfter, reason, max(failure.RetryAfter, time.Second)
+		pause = max(failure.RetryAfter, time.Second)
 	}
-	return inbox.CommandLater, failure.RetryAfter, reason, 0
+	if failure.Limited {
+		return inbox.CommandLimited, failure.RetryAfter, reason, pause
+	}
+	return inbox.CommandLater, failure.RetryAfter, reason, pause
 }

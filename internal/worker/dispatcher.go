@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"math"
 	"slices"
 	"sync"
 	"time"
@@ -35,6 +36,7 @@ type dispatcher struct {
 	org     int64
 	kind    domain.ChannelKind
 	resend  channel.Resender // nil: sends must not be repeated
+	pacer   channel.Pacer    // nil: nothing limits the channel's pace
 	lease   store.Lease
 
 	signal   chan struct{} // capacity 1: dirty was set
@@ -46,6 +48,8 @@ type dispatcher struct {
 	dirty [lanes]bool
 
 	running  [lanes]int
+	bulk     int                // sends under way of chats with nothing but bulk
+	backlog  bool               // the last claim left something behind that could go
 	sending  map[int64]struct{} // messages with a send under way
 	busy     map[int64]struct{} // chats with a send or a command under way
 	fetching map[int64]struct{} // media
@@ -53,6 +57,9 @@ type dispatcher struct {
 
 	again    <-chan time.Time // when mend is due; nil: nothing to mend
 	mendWait *backoff
+
+	wake   *time.Timer // when work that waits may go
+	wakeAt time.Time   // zero: the timer is not set
 }
 
 // lane is a kind of work.
@@ -71,6 +78,7 @@ type task struct {
 	lane      lane
 	id        int64
 	chat      int64             // 0 for downloads, which nothing waits for
+	bulk      bool              // a send of a chat with nothing but bulk
 	pause     time.Duration     // the provider asks this of the whole channel
 	unsettled *inbox.SendResult // of a send, when the database refuses to take it
 }
@@ -81,9 +89,12 @@ func newDispatcher(s *supervisor, session channel.Session, h *host, loaded inbox
 		signal: make(chan struct{}, 1), quitting: make(chan struct{}),
 		sending: map[int64]struct{}{}, busy: map[int64]struct{}{}, fetching: map[int64]struct{}{},
 		mendWait: newBackoff(100*time.Millisecond, 5*time.Second),
+		wake:     time.NewTimer(time.Hour),
 	}
+	d.wake.Stop()
 	d.finished = make(chan task, s.w.o.Parallel+parallelCommands+parallelMedia)
 	d.resend, _ = session.(channel.Resender)
+	d.pacer, _ = session.(channel.Pacer)
 	return d
 }
 
@@ -111,6 +122,7 @@ func (d *dispatcher) run(ctx context.Context) {
 	if !d.recover(ctx) {
 		return
 	}
+	defer d.wake.Stop()
 	defer d.leave() //nolint:contextcheck // it outlives the session
 	if !d.s.residue.empty() {
 		d.mendLater()
@@ -120,6 +132,10 @@ func (d *dispatcher) run(ctx context.Context) {
 		select {
 		case <-d.again:
 			d.mend() //nolint:contextcheck // it outlives the session
+			d.pull(ctx)
+		case <-d.wake.C:
+			d.wakeAt = time.Time{}
+			d.mark(true, true, false)
 			d.pull(ctx)
 		case <-d.signal:
 			d.pull(ctx)
@@ -184,8 +200,11 @@ func (d *dispatcher) retire(t task) {
 	if t.lane == sends {
 		delete(d.sending, t.id)
 	}
+	if t.bulk {
+		d.bulk--
+	}
 	if t.unsettled != nil {
-		d.s.residue.unsettled[t.id] = *t.unsettled
+		d.s.residue.unsettled[t.id] = unsettledSend{chat: t.chat, result: *t.unsettled}
 		d.mendLater()
 	}
 	if t.chat != 0 {
@@ -216,7 +235,11 @@ func (d *dispatcher) mark(send, command, media bool) {
 func (d *dispatcher) pull(ctx context.Context) {
 	limits := [lanes]int{sends: d.s.w.o.Parallel, commands: parallelCommands, downloads: parallelMedia}
 	claims := [lanes]func(context.Context, int) (int, error){sends: d.claimSends, commands: d.claimCommands, downloads: d.claimDownloads}
-	for l := range lanes {
+	order := [lanes]lane{sends, commands, downloads}
+	if d.backlog { // commands are few; behind messages without end they would never go
+		order = [lanes]lane{commands, sends, downloads}
+	}
+	for _, l := range order {
 		room := limits[l] - d.running[l]
 		if room <= 0 || ctx.Err() != nil || !d.takeDirty(l) {
 			continue
@@ -261,6 +284,9 @@ func (d *dispatcher) start(t task, work func(t *task)) {
 	if t.lane == sends {
 		d.sending[t.id] = struct{}{}
 	}
+	if t.bulk {
+		d.bulk++
+	}
 	if t.chat != 0 {
 		d.busy[t.chat] = struct{}{}
 	}
@@ -270,47 +296,29 @@ func (d *dispatcher) start(t task, work func(t *task)) {
 	}()
 }
 
-func (d *dispatcher) claimSends(ctx context.Context, room int) (int, error) {
-	if time.Now().Before(d.paused) {
-		return 0, nil // polls look again
+// wakeBy makes the loop look for work at a moment, unless it does so sooner.
+func (d *dispatcher) wakeBy(at time.Time) {
+	if at.IsZero() || !d.wakeAt.IsZero() && !at.Before(d.wakeAt) {
+		return
 	}
-	if d.s.residue.lostClaim || len(d.s.residue.unsettled) >= maxUnsettled {
-		return 0, nil // mend comes first, and looks again
-	}
-	claim := store.SendClaim{Limit: room, Busy: d.busyChats()}
-	if d.resend != nil {
-		claim.NewExternalID = d.resend.NewExternalID
-	}
-	call, cancel := context.WithTimeout(ctx, claimTimeout)
-	defer cancel()
-	claimed, err := d.s.w.o.Inbox.ClaimSends(call, d.org, d.lease, claim)
-	if err == nil && d.s.w.loseClaim != nil {
-		err = d.s.w.loseClaim(claimed)
-	}
-	if err != nil {
-		d.claimLost(err)
-		return 0, err
-	}
-	for _, out := range claimed {
-		d.start(task{lane: sends, id: out.Message.ID, chat: out.Message.ChatID}, func(t *task) { t.pause, t.unsettled = d.send(ctx, out) })
-	}
-	return len(claimed), nil
+	d.wakeAt = at
+	d.wake.Reset(time.Until(at))
 }
 
-func (d *dispatcher) claimCommands(ctx context.Context, room int) (int, error) {
-	if time.Now().Before(d.paused) {
-		return 0, nil
+// pace is what the provider lets through now. The loop looks again when that
+// changes.
+func (d *dispatcher) pace() channel.Pace {
+	now := time.Now()
+	if now.Before(d.paused) {
+		d.wakeBy(d.paused)
+		return channel.Pace{}
 	}
-	call, cancel := context.WithTimeout(ctx, claimTimeout)
-	defer cancel()
-	due, err := d.s.w.o.Store.DueCommands(call, d.lease.ChannelID, room, d.busyChats())
-	if err != nil {
-		return 0, err
+	if d.pacer == nil {
+		return channel.Pace{Room: math.MaxInt}
 	}
-	for _, c := range due {
-		d.start(task{lane: commands, id: c.ID, chat: c.ChatID}, func(t *task) { t.pause = d.do(ctx, c) })
-	}
-	return len(due), nil
+	pace := d.pacer.Pace(now)
+	d.wakeBy(pace.Again)
+	return pace
 }
 
 func (d *dispatcher) claimDownloads(ctx context.Context, room int) (int, error) {

@@ -18,8 +18,20 @@
 //	 │                         │ └─┘ renew, every TTL/3                            │ the session is
 //	 │  SIGTERM, disabled,     ▼                                                   ▼ cancelled at once
 //	 └──── deleted ◄── draining: no new claims, sends finish,        stopping: nothing more is
-//	  (released)       Run ends, lease ends at once, others are      written; the row expires by
-//	                   woken to take it                              itself, or is taken
+//	  (released) ▲     Run ends, lease ends at once, others are      written; the row expires by
+//	             │     woken to take it                              itself, or is taken
+//	             │
+//	             └── handed back: a dedicated worker wants it, or another one has fewer
+//
+// # Who takes what
+//
+// Every worker gives a sign of life each TTL/3: a row with an expiry by the
+// database's clock (store.Enlist). Workers of the pool share the channels out by
+// these rows: none takes more than the level, the least number that leaves no
+// channel over (crew.go). Who has more hands the newest back, and so does who
+// could even out a difference of two. A dedicated worker's row carries
+// reservations: the pool passes reserved channels over, and hands back those it
+// has.
 //
 // # A channel
 //
@@ -44,6 +56,8 @@
 //     lease is trusted; a send that is under way ends with the trust.
 //   - Within a chat one thing at a time is sent or done, in order. Chats do not
 //     wait for each other.
+//   - What the provider's limits hold back (channel.Pacer) is not claimed: it
+//     stays queued and takes no place. Bulk takes at most bulkPlaces.
 //   - A message whose outcome is not known is not sent again by itself, unless
 //     the provider recognises the repetition (channel.Resender).
 //   - What a crash leaves in "sending" is settled before the next session of
@@ -56,6 +70,13 @@
 //   - A known outcome is kept and written again until the database takes it or
 //     the lease is lost, through all sessions under the lease; its message is
 //     neither sent again nor called unknown meanwhile.
+//   - Sharing out is never a reason for a channel to stay closed: the row of a
+//     worker that stops goes before its leases do, that of one that died ends
+//     with them, and what nobody has taken for half a TTL is taken beyond the
+//     level.
+//   - What is even does not move, and a channel that nobody took back is not
+//     offered again for a while.
+//   - Moving a channel costs no message its certainty: its sends finish first.
 //   - Redis only wakes. What it loses, one query per poll for all channels of
 //     the worker finds.
 //

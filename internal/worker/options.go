@@ -25,6 +25,11 @@ type Measures struct {
 	Sent func(kind domain.ChannelKind, result string, latency time.Duration)
 	// OutboxDepth is the number of messages that wait on the worker's channels.
 	OutboxDepth func(n int64)
+	// PoolWorkers is the number of live workers of the pool, HandedBack counts
+	// channels that were given up for another worker, by reason: "spread" or
+	// "reserved".
+	PoolWorkers func(n int)
+	HandedBack  func(reason string)
 	// Channels is the number of the worker's channels by kind and state.
 	Channels func(counts map[ChannelCount]int)
 }
@@ -56,8 +61,8 @@ type Options struct {
 
 	// MaxChannels bounds what is taken in pool mode (200).
 	MaxChannels int
-	// Channels are the channels of dedicated mode: these and no others. Empty
-	// means pool mode.
+	// Channels are the channels of dedicated mode: these and no others, and no
+	// worker of the pool has them meanwhile. Empty means pool mode.
 	Channels []int64
 	LeaseTTL time.Duration // 10 s
 	// PollInterval is the time between two looks at the database (1.5 s), give

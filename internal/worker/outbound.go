@@ -69,7 +69,7 @@ func (d *dispatcher) deliver(ctx context.Context, out domain.Outbound) (inbox.Se
 	case channel.Refused:
 		result.Outcome = inbox.SendRefused
 	case channel.NotSent:
-		result.Outcome, result.Wait = inbox.SendLater, failure.RetryAfter
+		result.Outcome, result.Wait, result.Limited = inbox.SendLater, failure.RetryAfter, failure.Limited
 		result.Repeatable = false // it is known not to have been sent
 		if failure.WholeChannel {
 			return result, max(failure.RetryAfter, time.Second)

@@ -32,7 +32,14 @@ const maxUnsettled = 64
 // lostClaim was set. The loop makes no claim before that is mended.
 type residue struct {
 	lostClaim bool // a claim failed, and may be committed all the same
-	unsettled map[int64]inbox.SendResult
+	unsettled map[int64]unsettledSend
+}
+
+// unsettledSend is an outcome that the database did not take, and its chat,
+// which waits for it.
+type unsettledSend struct {
+	chat   int64
+	result inbox.SendResult
 }
 
 func (r *residue) empty() bool { return !r.lostClaim && len(r.unsettled) == 0 }
@@ -114,12 +121,12 @@ func (d *dispatcher) releaseClaims() error {
 // settleAgain offers the kept outcomes to the database, each once. It stops at
 // an error that is not about the data: the others would meet it too.
 func (d *dispatcher) settleAgain() {
-	for id, result := range d.s.residue.unsettled {
+	for id, send := range d.s.residue.unsettled {
 		if !d.s.holding.trusted() {
 			return
 		}
 		ctx, cancel := context.WithTimeout(d.s.holding.ctx, settleTimeout)
-		err := d.settleSend(ctx, result)
+		err := d.settleSend(ctx, send.result)
 		cancel()
 		if err == nil {
 			delete(d.s.residue.unsettled, id)

@@ -18,6 +18,8 @@ import (
 // Why a supervisor ends or begins anew.
 var (
 	errDisabled = errors.New("the channel is disabled or deleted")
+	errReserved = errors.New("a dedicated worker wants the channel")
+	errSpread   = errors.New("another worker has fewer channels")
 	errReload   = errors.New("the channel was changed")
 )
 
@@ -29,6 +31,7 @@ const steady = time.Minute
 // other.
 type supervisor struct {
 	w       *Worker
+	began   time.Time
 	holding *holding
 	logger  *slog.Logger
 	reload  chan struct{} // capacity 1: the channel was changed
@@ -47,8 +50,8 @@ type supervisor struct {
 
 func newSupervisor(w *Worker, h *holding) *supervisor {
 	return &supervisor{
-		w: w, holding: h, reload: make(chan struct{}, 1), retired: make(chan struct{}), typingFor: map[int64]struct{}{},
-		residue: residue{unsettled: map[int64]inbox.SendResult{}},
+		w: w, began: time.Now(), holding: h, reload: make(chan struct{}, 1), retired: make(chan struct{}), typingFor: map[int64]struct{}{},
+		residue: residue{unsettled: map[int64]unsettledSend{}},
 		logger:  w.logger.With(slog.Int64("channel", h.lease.ChannelID), slog.Int64("term", h.lease.Term)),
 	}
 }
@@ -229,7 +232,7 @@ func (s *supervisor) serve(loaded inbox.OpenChannel) error {
 	}
 	// Sends that are under way may finish before the session is closed.
 	dispatch.quit()
-	timer := time.NewTimer(s.w.o.DrainTimeout)
+	timer := time.NewTimer(s.patience())
 	defer timer.Stop()
 	select {
 	case <-drained:
@@ -242,6 +245,18 @@ func (s *supervisor) serve(loaded inbox.OpenChannel) error {
 	}
 	<-drained
 	return why
+}
+
+// patience is what sends that are under way get to finish. Who moves a channel
+// without need waits for as long as a send may take: it shall cost no message
+// its certainty.
+func (s *supervisor) patience() time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if errors.Is(s.reason, errReserved) || errors.Is(s.reason, errSpread) {
+		return s.w.o.SendTimeout + s.w.o.DrainTimeout
+	}
+	return s.w.o.DrainTimeout
 }
 
 func (s *supervisor) setSession(session channel.Session, dispatch *dispatcher) {
@@ -303,6 +318,8 @@ func (s *supervisor) perform(d store.Duty) {
 	switch {
 	case !d.Enabled:
 		s.retire(errDisabled)
+	case d.Reserved && len(s.w.o.Channels) == 0:
+		s.w.handBack(s, errReserved)
 	case version != 0 && version != d.ConfigVersion:
 		select {
 		case s.reload <- struct{}{}:

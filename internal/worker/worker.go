@@ -28,6 +28,7 @@ type Worker struct {
 	looked    atomic.Int64  // when that was done last, Unix milliseconds
 	mediaRoom chan struct{} // a place for each download that may run
 	typeRoom  chan struct{} // a place for each typing signal under way
+	crew      crew          // belongs to the search loop
 
 	mu          sync.Mutex // guards what follows
 	state       workerState
@@ -74,7 +75,7 @@ func New(o Options) (*Worker, error) {
 	return &Worker{
 		o: o, logger: o.Logger.With(slog.String("worker", o.ID)), holder: o.ID + "#" + hex.EncodeToString(nonce[:]),
 		look: make(chan struct{}, 1), mediaRoom: make(chan struct{}, o.ParallelMedia), typeRoom: make(chan struct{}, maxTypingCalls),
-		supervisors: map[int64]*supervisor{}, ended: make(chan struct{}), changed: make(chan struct{}),
+		supervisors: map[int64]*supervisor{}, ended: make(chan struct{}), changed: make(chan struct{}), crew: newCrew(),
 	}, nil
 }
 
@@ -98,7 +99,7 @@ func (w *Worker) Start(ctx context.Context) error {
 	w.renewing.Go(func() { w.renewLoop(life) })
 	w.searching.Go(func() {
 		<-search.Done()
-		go w.Stop() // it waits for this goroutine among others
+		go w.Stop() //nolint:contextcheck // it waits for this goroutine among others, and has a time of its own
 	})
 	return nil
 }
@@ -123,6 +124,7 @@ func (w *Worker) Stop() {
 
 	w.stopSearch()
 	w.searching.Wait()
+	w.discharge()
 	for _, s := range w.running() {
 		s.retire(errStopped)
 	}
@@ -209,7 +211,11 @@ func (w *Worker) search(ctx, life context.Context) {
 	w.looked.Store(time.Now().UnixMilli())
 	ctx, cancel := context.WithTimeout(ctx, w.o.LeaseTTL)
 	defer cancel()
-	if err := w.take(ctx, life); err != nil && ctx.Err() == nil {
+	share, err := w.enlist(ctx)
+	if err == nil {
+		err = w.take(ctx, life, share)
+	}
+	if err != nil && ctx.Err() == nil {
 		w.logger.WarnContext(ctx, "channels cannot be taken", slog.Any("error", err))
 	}
 	if len(w.running()) == 0 {
@@ -228,22 +234,6 @@ func (w *Worker) search(ctx, life context.Context) {
 		}
 	}
 	w.measureChannels()
-}
-
-// take acquires leases up to the capacity and starts a supervisor for each.
-func (w *Worker) take(ctx, life context.Context) error {
-	claim := store.LeaseClaim{
-		WorkerID: w.holder, TTL: w.o.LeaseTTL, Kinds: w.o.kinds(), Only: w.o.Channels, Limit: w.o.MaxChannels - len(w.running()),
-	}
-	if len(w.o.Channels) > 0 {
-		claim.Limit = len(w.o.Channels)
-	}
-	start := time.Now()
-	leases, err := w.o.Store.AcquireLeases(ctx, claim)
-	for _, lease := range leases {
-		w.adopt(life, lease, start.Add(w.o.LeaseTTL-w.o.margin()))
-	}
-	return err
 }
 
 func (w *Worker) adopt(life context.Context, lease store.Lease, until time.Time) {

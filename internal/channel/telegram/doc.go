@@ -45,6 +45,7 @@
 //	any other 4xx: blocked, no right, too long                           Refused
 //	5xx, no answer, an answer cut short, one without a message id        Unknown
 //
-// The session keeps below Telegram's limits by itself (pace): a send waits, and
-// is NotSent if that would take longer than its deadline.
+// The session keeps below Telegram's limits as a channel.Pacer (pace.go): what
+// has to wait is not claimed, and stays in the outbox. What Telegram refuses all
+// the same (429) waits for as long as it says, and longer each time.
 package telegram

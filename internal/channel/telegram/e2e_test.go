@@ -3,6 +3,7 @@ package telegram
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http/httptest"
@@ -51,15 +52,19 @@ func onBoth(t *testing.T, test func(t *testing.T, s *shop)) {
 	}
 }
 
-func newShop(t *testing.T, database string) *shop {
+func newShop(t *testing.T, database string, change ...func(*botapi.Options)) *shop {
 	t.Helper()
 	s := &shop{t: t}
-	var err error
-	s.sim, err = botapi.New(botapi.Options{
+	o := botapi.Options{
 		Logger: testkit.Logger(t), NoLimits: true,
-		Bots:      []botapi.Bot{{Token: token, Name: "Cactus Shop", Username: "cactus_bot", NoLimits: true}},
+		Bots:      []botapi.Bot{{Token: token, Name: "Cactus Shop", Username: "cactus_bot"}},
 		Customers: []botapi.Customer{{ID: 5001, FirstName: "Ann", LastName: "Çelik", Username: "ann_c"}, {ID: 5002, FirstName: "Bob"}},
-	})
+	}
+	for _, c := range change {
+		c(&o)
+	}
+	var err error
+	s.sim, err = botapi.New(o)
 	require.NoError(t, err)
 	require.NoError(t, s.sim.Start(context.Background()))
 	server := httptest.NewServer(s.sim.Handler())
@@ -94,7 +99,7 @@ func (s *shop) worker(id string) *worker.Worker {
 	s.t.Helper()
 	bots, err := NewFactory(Options{
 		API: s.api + "/bot%s/%s", Files: s.api + "/file/bot%s/%s", HTTP: NewAPIClient(),
-		PollTimeout: 2 * time.Second, Grace: time.Second, MinWait: 5 * time.Millisecond, MaxWait: 50 * time.Millisecond,
+		PollTimeout: 2 * time.Second, Grace: 5 * time.Second, MinWait: 5 * time.Millisecond, MaxWait: 50 * time.Millisecond,
 	})
 	require.NoError(s.t, err)
 	w, err := worker.New(worker.Options{
@@ -375,5 +380,66 @@ func TestLostAnswerIsNotRepeated(t *testing.T) {
 		before := s.sim.Ledger().Counts().Accepted
 		s.settled(s.send(inbox.SendInput{ChatID: first.ChatID, Content: string(kind)}).ID, status)
 		assert.Equal(t, before+1, s.sim.Ledger().Counts().Accepted, "%s: it arrived once", kind)
+	}
+}
+
+// What waits in the outbox leaves as fast as Telegram takes it, in order, and
+// the simulator, which enforces Telegram's limits, refuses none of it.
+func TestQueuedMessagesKeepTelegramsLimits(t *testing.T) {
+	for name, database := range map[string]func(testing.TB) string{"PostgreSQL": testkit.Postgres, "SQLite": testkit.SQLite} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			const customers, each, many = 30, 3, 8
+			s := newShop(t, database(t), func(o *botapi.Options) {
+				o.NoLimits = false
+				for i := range customers {
+					o.Customers = append(o.Customers, botapi.Customer{ID: int64(6000 + i), FirstName: fmt.Sprint("C", i)})
+				}
+			})
+			group, err := s.sim.AddChat(botapi.Group{Title: "Cactus lovers", Members: []int64{5001}, Bots: []botapi.ChatBot{{ID: botNumber}}})
+			require.NoError(t, err)
+			first := s.worker("w1")
+			chats := map[int64]int64{} // by Telegram's number
+			begin := func(chat, from int64) {
+				chats[chat] = s.message(chat, s.says(chat, botapi.Incoming{From: from, Text: "hello"}), nil).ChatID
+			}
+			begin(group.ID, 5001)
+			for i := range customers {
+				begin(int64(6000+i), 0)
+			}
+			first.Stop()
+			var inGroup []int64
+			for n := range many {
+				for number, chat := range chats {
+					if number == group.ID || n < each {
+						m := s.send(inbox.SendInput{ChatID: chat, Content: fmt.Sprint(n), Priority: domain.MessageBulk})
+						if number == group.ID {
+							inGroup = append(inGroup, m.ID)
+						}
+					}
+				}
+			}
+			began := time.Now()
+			s.worker("w2")
+			all := customers*each + paceGroup.Burst
+			require.NoError(t, s.sim.Ledger().Wait(testkit.Context(t), func(l *botapi.Ledger) bool { return l.Counts().Accepted >= all }))
+			t.Logf("%d messages took %s", all, time.Since(began))
+			testkit.Eventually(t, "all but the group's last ones to be sent", func() bool {
+				return !slices.ContainsFunc(s.all(), func(m domain.Message) bool {
+					return m.FromMe && m.Status != domain.StatusSent && !slices.Contains(inGroup[paceGroup.Burst:], m.ID)
+				})
+			})
+			for _, m := range s.all() {
+				assert.Contains(t, []domain.MessageStatus{domain.StatusReceived, domain.StatusSent, domain.StatusSending, domain.StatusQueued}, m.Status)
+			}
+			last := map[int64]string{}
+			for _, send := range s.sim.Ledger().Sends(botNumber) {
+				require.Zero(t, send.Code, "%+v", send)
+				var args struct{ Text string }
+				require.NoError(t, json.Unmarshal(send.Args, &args))
+				assert.Less(t, last[send.ChatID], args.Text, "in order")
+				last[send.ChatID] = args.Text
+			}
+		})
 	}
 }

@@ -181,7 +181,7 @@ func (s *Session) filePath(ctx context.Context, ref string) (string, error) {
 	case errors.As(err, &said) && said.code == http.StatusBadRequest:
 		return "", errMediaGone
 	case err != nil:
-		return "", s.failed(ctx, 0, err, true)
+		return "", s.failed(ctx, place{}, err, true)
 	case file.Path == "":
 		return "", errMediaGone
 	}

@@ -1,94 +1,56 @@
 package telegram
 
 import (
-	"context"
-	"sync"
+	"strings"
 	"time"
 
-	"golang.org/x/time/rate"
+	"switchboard/internal/channel"
+	"switchboard/internal/channel/pacing"
+	"switchboard/internal/domain"
 )
 
 // Telegram's limits of a bot's messages: about one a second in a chat, where a
 // few at once are let through, 20 a minute in a group, 30 a second in all. These
 // stay below them for every stretch of time, bursts included.
 var (
-	paceDirect = limit{every: time.Second, burst: 3}
-	paceGroup  = limit{every: 4 * time.Second, burst: 5} // 5 + 15 in a minute
-	paceBot    = limit{every: time.Second / 25, burst: 5}
+	paceDirect = pacing.Limit{Every: time.Second, Burst: 3}
+	paceGroup  = pacing.Limit{Every: 4 * time.Second, Burst: 5} // 5 + 15 in a minute
+	paceBot    = pacing.Limit{Every: time.Second / 25, Burst: 5}
 )
 
-type limit struct {
-	every time.Duration
-	burst int
+func newPace() *pacing.Gate {
+	return pacing.New(time.Now(), pacing.Limits{All: paceBot, Chat: paceOf, Vague: true})
 }
 
-func (l limit) limiter() *rate.Limiter { return rate.NewLimiter(rate.Every(l.every), l.burst) }
-
-// maxPaced bounds the chats that are remembered. A chat that is forgotten has
-// its burst again, which Telegram then answers with 429 at worst.
-const maxPaced = 4096
-
-// pace makes messages wait so that Telegram need not refuse them.
-type pace struct {
-	bot *rate.Limiter
-
-	mu    sync.Mutex // guards what follows
-	chats map[int64]*rate.Limiter
-	// The last chat that Telegram refused for a while, and until when: a second
-	// one meanwhile means that it is the bot and not the chat.
-	flooded      int64
-	floodedUntil time.Time
-}
-
-func newPace() *pace {
-	return &pace{bot: paceBot.limiter(), chats: map[int64]*rate.Limiter{}}
-}
-
-// wait waits until a message may go to a chat; an error means that this is not
-// before ctx ends.
-func (p *pace) wait(ctx context.Context, chat int64) error {
-	if err := p.chat(chat).Wait(ctx); err != nil {
-		return err
+// paceOf tells a group by its number, which is below zero.
+func paceOf(peer string) pacing.Limit {
+	if strings.HasPrefix(peer, "-") {
+		return paceGroup
 	}
-	return p.bot.Wait(ctx)
+	return paceDirect
 }
 
-func (p *pace) chat(id int64) *rate.Limiter {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	l := p.chats[id]
-	if l == nil {
-		if len(p.chats) >= maxPaced {
-			p.forget()
-		}
-		if l = paceDirect.limiter(); id < 0 {
-			l = paceGroup.limiter()
-		}
-		p.chats[id] = l
-	}
-	return l
+// Pace implements channel.Pacer.
+func (s *Session) Pace(now time.Time) channel.Pace { return s.pace.Pace(now) }
+
+// Sending implements channel.Pacer.
+func (s *Session) Sending(now time.Time, m domain.Outbound) {
+	s.pace.Message(now, m.Message.ChatID, m.Peer)
 }
 
-// forget drops the chats whose burst is whole again, or all if none is.
-func (p *pace) forget() {
-	before := len(p.chats)
-	for id, l := range p.chats {
-		if l.Tokens() >= float64(l.Burst()) {
-			delete(p.chats, id)
-		}
-	}
-	if len(p.chats) == before {
-		clear(p.chats)
+// Doing implements channel.Pacer. An edit counts as a message to the chat.
+func (s *Session) Doing(now time.Time, c domain.Command) {
+	switch c.Kind {
+	case domain.CommandRead:
+	case domain.CommandEdit:
+		s.pace.Message(now, c.ChatID, c.Peer)
+	default:
+		s.pace.Call(now)
 	}
 }
 
-// refused notes that Telegram wants nothing for a while, and tells whether that
-// holds for all chats.
-func (p *pace) refused(chat int64, wait time.Duration) (all bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	now := time.Now()
-	all = p.flooded != 0 && p.flooded != chat && now.Before(p.floodedUntil)
-	p.flooded, p.floodedUntil = chat, now.Add(wait)
-	return all
+// limited notes that Telegram refused something as too early.
+func (s *Session) limited(chatID int64, peer string, e *channel.SendError) {
+	e.Limited = true
+	e.RetryAfter, e.WholeChannel = s.pace.RefusedChat(time.Now(), chatID, peer, e.RetryAfter)
 }

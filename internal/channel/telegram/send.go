@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"strconv"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	tgbotapi "github.com/go-telegram-bot-api/telegram-bot-api/v5"
@@ -43,13 +44,11 @@ func (s *Session) Send(ctx context.Context, m domain.Outbound) (channel.Sent, er
 	if quoted, id, ok := parseExternalID(m.ReplyToExternalID); ok && quoted == chat {
 		out.params["reply_parameters"] = fmt.Sprintf(`{"message_id":%d,"allow_sending_without_reply":true}`, id)
 	}
-	if err := s.pace.wait(ctx, chat); err != nil {
-		return channel.Sent{}, paced(err)
-	}
 	sent, err := s.post(ctx, out)
 	if err != nil {
-		return channel.Sent{}, s.failed(ctx, chat, err, false)
+		return channel.Sent{}, s.failed(ctx, place{m.Message.ChatID, m.Peer, chat}, err, false)
 	}
+	s.pace.Accepted(time.Now(), m.Message.ChatID)
 	when, err := at(sent.Date)
 	if err != nil {
 		when = 0 // not told
@@ -57,9 +56,11 @@ func (s *Session) Send(ctx context.Context, m domain.Outbound) (channel.Sent, er
 	return channel.Sent{ExternalID: externalID(sent.Chat.ID, sent.MessageID), At: when}, nil
 }
 
-// paced is a message that could not go before its deadline.
-func paced(cause error) *channel.SendError {
-	return &channel.SendError{Outcome: channel.NotSent, Code: codeFlood, Message: busy, RetryAfter: paceDirect.every, Cause: cause}
+// place is a chat: our id of it, its address, and Telegram's number.
+type place struct {
+	chatID int64
+	peer   string
+	number int64
 }
 
 // accepted is the answer to a message.
@@ -89,7 +90,7 @@ func (s *Session) post(ctx context.Context, out outgoing) (accepted, error) {
 
 // failed turns an error into an outcome, and acts on what it tells of the bot
 // or the chat.
-func (s *Session) failed(ctx context.Context, chat int64, err error, harmless bool) error {
+func (s *Session) failed(ctx context.Context, in place, err error, harmless bool) error {
 	var ours *channel.SendError
 	if errors.As(err, &ours) { // of the file, before anything left
 		return ours
@@ -99,11 +100,11 @@ func (s *Session) failed(ctx context.Context, chat int64, err error, harmless bo
 	case codeTokenRevoked:
 		s.doubt()
 	case codeFlood:
-		e.WholeChannel = s.pace.refused(chat, e.RetryAfter)
+		s.limited(in.chatID, in.peer, e)
 	case codeMoved:
 		var said *apiError
 		if errors.As(err, &said) {
-			s.follow(ctx, chat, said.migrateTo)
+			s.follow(ctx, in.number, said.migrateTo)
 		}
 	}
 	return e
@@ -194,7 +195,7 @@ func (s *Session) Do(ctx context.Context, c domain.Command) error {
 		params["reaction"] = reactionOf(c.Value)
 		err = s.act(ctx, "setMessageReaction", params)
 	case domain.CommandEdit:
-		err = s.edit(ctx, chat, params, c.Value)
+		err = s.edit(ctx, params, c.Value)
 	case domain.CommandRevoke:
 		err = s.act(ctx, "deleteMessage", params)
 		if said := new(apiError); errors.As(err, &said) && said.has("message to delete not found") {
@@ -204,18 +205,16 @@ func (s *Session) Do(ctx context.Context, c domain.Command) error {
 		return refusal(codeUnsupported, fmt.Sprintf("A Telegram bot has no action %q.", c.Kind))
 	}
 	if err != nil {
-		return s.failed(ctx, chat, err, true)
+		return s.failed(ctx, place{c.ChatID, c.Peer, chat}, err, true)
 	}
+	s.pace.Accepted(time.Now(), c.ChatID)
 	return nil
 }
 
 // edit replaces a text, or the caption of what turns out to have none.
-func (s *Session) edit(ctx context.Context, chat int64, params tgbotapi.Params, text string) error {
+func (s *Session) edit(ctx context.Context, params tgbotapi.Params, text string) error {
 	if err := checkLength("A message", text, maxText); err != nil {
 		return err
-	}
-	if err := s.pace.chat(chat).Wait(ctx); err != nil { // an edit counts as a message
-		return paced(err)
 	}
 	params["text"] = text
 	err := s.act(ctx, "editMessageText", params)
@@ -236,9 +235,6 @@ func (s *Session) edit(ctx context.Context, chat int64, params tgbotapi.Params, 
 
 // act calls a method that may be repeated.
 func (s *Session) act(ctx context.Context, method string, params tgbotapi.Params) error {
-	if err := s.pace.bot.Wait(ctx); err != nil {
-		return paced(err)
-	}
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	_, err := s.client.call(ctx, method, params)

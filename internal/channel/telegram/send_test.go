@@ -20,7 +20,6 @@ import (
 func TestSendsEveryKind(t *testing.T) {
 	a, h := newBotAPI(t), newHouse()
 	s := a.ready(t, h, nil)
-	s.pace = unpaced()
 	bytes := []byte("some bytes")
 	cases := map[string]struct {
 		message domain.Message
@@ -65,19 +64,9 @@ func TestSendsEveryKind(t *testing.T) {
 	}
 }
 
-func unpaced() *pace {
-	p := newPace()
-	p.bot.SetLimit(1e6)
-	for id := range int64(100) {
-		p.chat(id).SetLimit(1e6)
-	}
-	return p
-}
-
 func TestReplies(t *testing.T) {
 	a, h := newBotAPI(t), newHouse()
 	s := a.ready(t, h, nil)
-	s.pace = unpaced()
 	for target, want := range map[string]string{
 		"42:9": `{"message_id":9,"allow_sending_without_reply":true}`, "-4001:9": "", "callback:9": "", "": "",
 	} {
@@ -130,7 +119,6 @@ func TestRefusals(t *testing.T) {
 func TestOutcomes(t *testing.T) {
 	a, h := newBotAPI(t), newHouse()
 	s := a.ready(t, h, nil)
-	s.pace = unpaced()
 	cases := map[string]struct {
 		answer  http.HandlerFunc
 		outcome channel.Outcome
@@ -201,7 +189,6 @@ func TestSendEndsWithItsDeadline(t *testing.T) {
 func TestUploadThatBreaks(t *testing.T) {
 	a, h := newBotAPI(t), newHouse()
 	s := a.ready(t, h, nil)
-	s.pace = unpaced()
 	file := domain.Message{Type: domain.TypeDocument, Media: h.put(1, "application/zip", "a.zip", make([]byte, 8<<20))}
 	send := func() *channel.SendError {
 		_, err := s.Send(within(t), domain.Outbound{Message: file, Peer: "42"})
@@ -247,7 +234,6 @@ func command(kind domain.CommandKind, value string) domain.Command {
 func TestCommands(t *testing.T) {
 	a, h := newBotAPI(t), newHouse()
 	s := a.ready(t, h, nil)
-	s.pace = unpaced()
 	last := func(method string) map[string]string {
 		calls := a.of(method)
 		require.NotEmpty(t, calls, method)
@@ -281,7 +267,6 @@ func TestCommands(t *testing.T) {
 func TestCommandsThatFail(t *testing.T) {
 	a, h := newBotAPI(t), newHouse()
 	s := a.ready(t, h, nil)
-	s.pace = unpaced()
 	do := func(c domain.Command) *channel.SendError { return sendError(t, s.Do(within(t), c)) }
 
 	a.script("setMessageReaction", fails(400, "Bad Request: REACTION_INVALID", ""))
@@ -384,60 +369,6 @@ func TestPathsStayBelowTheBot(t *testing.T) {
 	} {
 		assert.Equal(t, want, escapePath(path))
 	}
-}
-
-func TestPace(t *testing.T) {
-	p := newPace()
-	ctx := t.Context()
-	soon := func(chat int64) error {
-		ctx, cancel := context.WithTimeout(ctx, 20*time.Millisecond)
-		defer cancel()
-		return p.wait(ctx, chat)
-	}
-	for range paceDirect.burst {
-		require.NoError(t, soon(42))
-	}
-	require.Error(t, soon(42), "one a second after the burst")
-	require.NoError(t, soon(43), "another chat does not wait for it")
-	for range 2 {
-		require.NoError(t, p.wait(ctx, 100)) // refills the bot's own limit
-	}
-	for range paceGroup.burst {
-		require.NoError(t, p.wait(ctx, -4001))
-	}
-	require.Error(t, soon(-4001))
-	perMinute := paceGroup.burst + int(time.Minute/paceGroup.every)
-	assert.LessOrEqual(t, perMinute, 20)
-	assert.LessOrEqual(t, paceBot.burst+int(time.Second/paceBot.every), 30)
-
-	for id := range int64(2 * maxPaced) {
-		p.chat(1000 + id)
-	}
-	assert.LessOrEqual(t, len(p.chats), maxPaced+1)
-}
-
-func TestFloodOfTwoChatsIsTheBots(t *testing.T) {
-	p := newPace()
-	assert.False(t, p.refused(1, time.Minute))
-	assert.False(t, p.refused(1, time.Minute))
-	assert.True(t, p.refused(2, time.Minute))
-	assert.False(t, p.refused(2, 0))
-	assert.False(t, p.refused(3, time.Minute), "the earlier wait is over")
-}
-
-func TestPacedSendThatCannotGoInTime(t *testing.T) {
-	a, h := newBotAPI(t), newHouse()
-	s := a.ready(t, h, nil)
-	for range paceDirect.burst {
-		require.NoError(t, s.pace.wait(t.Context(), 42))
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
-	defer cancel()
-	_, err := s.Send(ctx, text("hello"))
-	e := sendError(t, err)
-	assert.Equal(t, channel.NotSent, e.Outcome)
-	assert.Equal(t, codeFlood, e.Code)
-	assert.Empty(t, a.of("sendMessage"))
 }
 
 func TestParseConfig(t *testing.T) {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"switchboard/internal/channel"
+	"switchboard/internal/channel/pacing"
 	"switchboard/internal/domain"
 )
 
@@ -20,6 +21,7 @@ var (
 	_ channel.Commander    = (*Session)(nil)
 	_ channel.MediaFetcher = (*Session)(nil)
 	_ channel.Typer        = (*Session)(nil)
+	_ channel.Pacer        = (*Session)(nil)
 )
 
 // Options are what all sessions share.
@@ -96,7 +98,7 @@ type Session struct {
 	options Options
 	bot     int64 // the bot's id
 	client  *client
-	pace    *pace
+	pace    *pacing.Gate
 	answers chan string // callback queries to answer
 
 	// What follows belongs to Run.

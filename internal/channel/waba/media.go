@@ -101,7 +101,7 @@ func (s *Session) upload(ctx context.Context, media domain.Media) (string, error
 		err = &transportError{cause: errors.New("the answer has no media id")}
 	}
 	if err != nil {
-		return "", s.noted(outcome(err, true))
+		return "", s.noted(0, outcome(err, true))
 	}
 	s.uploads.put(media.ID, answer.ID)
 	return answer.ID, nil
@@ -216,7 +216,7 @@ func (s *Session) mediaLink(ctx context.Context, ref string) (*url.URL, error) {
 	case errors.As(err, &meta) && meta.missing():
 		return nil, errMediaGone
 	case err != nil:
-		return nil, s.noted(outcome(err, true))
+		return nil, s.noted(0, outcome(err, true))
 	}
 	link, err := url.Parse(answer.URL)
 	if err != nil {

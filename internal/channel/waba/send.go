@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"switchboard/internal/channel"
@@ -120,7 +121,7 @@ func (s *Session) Send(ctx context.Context, message domain.Outbound) (channel.Se
 	if err := s.fill(ctx, &body, message.Message); err != nil {
 		return channel.Sent{}, err
 	}
-	id, err := s.post(ctx, body)
+	id, err := s.post(ctx, message.Message.ChatID, body)
 	if e := new(channel.SendError); body.reused && errors.As(err, &e) && e.Outcome == channel.Refused {
 		// Perhaps Meta dropped the file that we thought it had. Nothing was
 		// accepted, so once more with the file itself is safe.
@@ -128,7 +129,7 @@ func (s *Session) Send(ctx context.Context, message domain.Outbound) (channel.Se
 		if err := s.fill(ctx, &body, message.Message); err != nil {
 			return channel.Sent{}, err
 		}
-		id, err = s.post(ctx, body)
+		id, err = s.post(ctx, message.Message.ChatID, body)
 	}
 	if err != nil {
 		return channel.Sent{}, err
@@ -234,8 +235,8 @@ func (s *Session) setMedia(ctx context.Context, body *outgoing, m domain.Message
 	return nil
 }
 
-// post sends a message and returns Meta's id of it.
-func (s *Session) post(ctx context.Context, body outgoing) (string, error) {
+// post sends a message to a chat and returns Meta's id of it.
+func (s *Session) post(ctx context.Context, chatID int64, body outgoing) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	in, err := jsonCall(s.number+"/messages", body)
@@ -247,8 +248,9 @@ func (s *Session) post(ctx context.Context, body outgoing) (string, error) {
 		err = &transportError{written: true, cause: errors.New("the answer has no message id")}
 	}
 	if err != nil {
-		return "", s.noted(outcome(err, false))
+		return "", s.noted(chatID, outcome(err, false))
 	}
+	s.pace.Accepted(time.Now(), chatID)
 	return answer.Messages[0].ID, nil
 }
 
@@ -259,7 +261,7 @@ func (s *Session) Do(ctx context.Context, command domain.Command) error {
 	case domain.CommandRead:
 		return s.receipt(ctx, command.TargetExternalID, false)
 	case domain.CommandReaction:
-		_, err := s.post(ctx, outgoing{
+		_, err := s.post(ctx, command.ChatID, outgoing{
 			Product: "whatsapp", recipient: recipientOf(command.Peer), Type: "reaction", Mark: commandMark(command.ID),
 			Reaction: &outReaction{MessageID: command.TargetExternalID, Emoji: command.Value},
 		})
@@ -302,7 +304,7 @@ func (s *Session) receipt(ctx context.Context, externalID string, typing bool) e
 		err = &transportError{written: true, cause: errors.New("the answer does not say success")}
 	}
 	if err != nil {
-		return s.noted(outcome(err, true))
+		return s.noted(0, outcome(err, true))
 	}
 	return nil
 }

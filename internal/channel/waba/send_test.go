@@ -142,6 +142,8 @@ func TestSendOutcomes(t *testing.T) {
 		"not registered":             {fault: cloudapi.Fault{Kind: cloudapi.FaultFail, Code: 133010}, outcome: channel.Refused, code: "provider_133010"},
 		"rate limit":                 {fault: cloudapi.Fault{Kind: cloudapi.FaultRateLimit, RetryAfter: 90 * time.Second}, outcome: channel.NotSent, code: codeRateLimited, whole: true, after: 90 * time.Second},
 		"rate limit, endless":        {fault: cloudapi.Fault{Kind: cloudapi.FaultRateLimit, RetryAfter: 1e6 * time.Second}, outcome: channel.NotSent, code: codeRateLimited, whole: true, after: longestWait},
+		"number limit":               {fault: cloudapi.Fault{Kind: cloudapi.FaultFail, Code: 130429}, outcome: channel.NotSent, code: codeRateLimited, whole: true, after: numberWait},
+		"spam limit":                 {fault: cloudapi.Fault{Kind: cloudapi.FaultFail, Code: 131048}, outcome: channel.NotSent, code: codeRateLimited, whole: true, after: channelWait},
 		"app limit":                  {fault: cloudapi.Fault{Kind: cloudapi.FaultFail, Code: 4}, outcome: channel.NotSent, code: codeRateLimited, whole: true, after: channelWait},
 		"account limit":              {fault: cloudapi.Fault{Kind: cloudapi.FaultFail, Code: 80007}, outcome: channel.NotSent, code: codeRateLimited, whole: true, after: channelWait},
 		"HTTP 429 with another code": {fault: cloudapi.Fault{Kind: cloudapi.FaultFail, Code: 139998, HTTPStatus: 429}, outcome: channel.NotSent, code: codeRateLimited, whole: true, after: channelWait},
@@ -179,6 +181,7 @@ func TestSendOutcomes(t *testing.T) {
 			assert.Equal(t, c.code, e.Code)
 			assert.Equal(t, c.whole, e.WholeChannel)
 			assert.Equal(t, c.after, e.RetryAfter)
+			assert.Equal(t, c.after > 0 && c.code == codeRateLimited, e.Limited)
 			sends := p.Ledger().Sends("")
 			require.Len(t, sends, 2, "one call, whatever happened")
 			assert.Equal(t, c.accepted, sends[1].Accepted)

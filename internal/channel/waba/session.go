@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"switchboard/internal/channel"
+	"switchboard/internal/channel/pacing"
 	"switchboard/internal/domain"
 )
 
@@ -19,6 +20,7 @@ var (
 	_ channel.Commander    = (*Session)(nil)
 	_ channel.MediaFetcher = (*Session)(nil)
 	_ channel.Typer        = (*Session)(nil)
+	_ channel.Pacer        = (*Session)(nil)
 )
 
 // Options are what all sessions share.
@@ -68,6 +70,7 @@ func NewFactory(o Options) (channel.Factory, error) {
 		return &Session{
 			host: c.Host, logger: logger, number: number, options: o,
 			client:  &client{base: base, api: api, media: o.Media, token: token},
+			pace:    newPace(),
 			suspect: make(chan struct{}, 1),
 		}, nil
 	}, nil
@@ -82,6 +85,7 @@ type Session struct {
 	client  *client
 	options Options
 	uploads uploads
+	pace    *pacing.Gate
 	// suspect is told when an answer says that the credentials may be bad;
 	// capacity 1, more tellings than one mean the same.
 	suspect chan struct{}
@@ -149,12 +153,17 @@ func jitter(d time.Duration) time.Duration {
 }
 
 func (s *Session) connected(ctx context.Context, found phoneNumber) error {
+	s.setThroughput(found.Throughput.Level)
 	return s.host.SetStatus(ctx, domain.ChannelConnected, "", found.reason())
 }
 
-// noted passes an outcome on and has the credentials checked if it puts them
-// in doubt.
-func (s *Session) noted(e *channel.SendError) *channel.SendError {
+// noted passes an outcome on, has the credentials checked if it puts them in
+// doubt, and lets wait what was refused as too early. chatID is 0 for calls that
+// are for no chat.
+func (s *Session) noted(chatID int64, e *channel.SendError) *channel.SendError {
+	if e.Limited {
+		s.limited(chatID, e)
+	}
 	if e.Code == codeTokenInvalid {
 		select {
 		case s.suspect <- struct{}{}:
@@ -170,6 +179,11 @@ type phoneNumber struct {
 	Name    string `json:"verified_name"`
 	Quality string `json:"quality_rating"`
 	Status  string `json:"status"`
+	// Throughput is how many messages a second the number may send: STANDARD or
+	// HIGH.
+	Throughput struct {
+		Level string `json:"level"`
+	} `json:"throughput"`
 }
 
 func (p phoneNumber) reason() string {
@@ -213,7 +227,7 @@ func (s *Session) check(ctx context.Context) (phoneNumber, error) {
 	var found phoneNumber
 	err := s.client.do(ctx, call{
 		method: http.MethodGet, path: s.number,
-		query: url.Values{"fields": {"display_phone_number,verified_name,quality_rating,status"}},
+		query: url.Values{"fields": {"display_phone_number,verified_name,quality_rating,status,throughput"}},
 	}, &found)
 	if err != nil {
 		return phoneNumber{}, downOf(err)

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"golang.org/x/time/rate"
 )
 
 // Who wrote a message.
@@ -105,6 +107,7 @@ type conversation struct {
 	messages    []*Message
 	lastIn      time.Time // of the customer's last message
 	typingUntil time.Time
+	pace        *rate.Limiter // of what the number sends to the customer; nil before the first message
 }
 
 // conv needs s.mu.

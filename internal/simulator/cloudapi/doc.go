@@ -15,10 +15,13 @@
 //     is repeated by Options.Backoff without holding up the others.
 //   - Media links that need the token and live for 5 minutes.
 //   - The 24-hour window: until a customer wrote, only templates reach them (131047), unless Number.NoWindow.
+//   - The limits on sending, as Meta documents them: 80 messages a second from a number (130429), 1,000 with
+//     Number.HighThroughput, and to one customer one every 6 seconds or 45 at once (131056). Options.NoLimits and
+//     Number.NoLimits lift them.
 //   - Faults of all of these, Fault, and a Ledger of everything, to compare with what the product believes.
 //
-// What Meta does and this does not: links in messages (image.link) are not fetched; templates are not reviewed; there are no
-// throughput limits of their own (use FaultRateLimit); customers' typing is not reported, as Meta does not.
+// What Meta does and this does not: links in messages (image.link) are not fetched; templates are not reviewed;
+// what customers write does not count against a number's throughput; customers' typing is not reported, as Meta does not.
 //
 // # Control API
 //

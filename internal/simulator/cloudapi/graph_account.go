@@ -38,10 +38,14 @@ func numberFields(n Number) map[string]any {
 	if n.Unregistered {
 		status = "PENDING"
 	}
+	throughput := "STANDARD"
+	if n.HighThroughput {
+		throughput = "HIGH"
+	}
 	return map[string]any{
 		"id": n.PhoneNumberID, "verified_name": n.VerifiedName, "display_phone_number": n.DisplayPhoneNumber,
 		"quality_rating": "GREEN", "code_verification_status": "VERIFIED", "platform_type": "CLOUD_API",
-		"throughput": map[string]string{"level": "STANDARD"}, "last_onboarded_time": "2024-01-01T00:00:00+0000",
+		"throughput": map[string]string{"level": throughput}, "last_onboarded_time": "2024-01-01T00:00:00+0000",
 		"webhook_configuration": map[string]string{"application": n.WebhookURL}, "status": status,
 		"name_status": "APPROVED", "account_mode": "LIVE", "messaging_limit_tier": "TIER_1K", "is_official_business_account": false,
 		"is_pin_enabled": false, "health_status": map[string]any{"can_send_message": "AVAILABLE"},

@@ -89,6 +89,9 @@ func (s *Server) accept(number string, out *outgoing, plan callPlan) (*Message, 
 		return nil, e
 	}
 	waID := digits(out.To)
+	if e := s.allow(n, waID); e != nil {
+		return nil, e
+	}
 	m := out.message(s.templates[n.BusinessAccountID])
 	m.PhoneNumberID, m.At, m.Status = number, s.opts.Now(), "accepted"
 	m.answer = s.windowOpen(number, waID)

@@ -14,6 +14,7 @@ import (
 
 func TestSendAnswersAndStatusesFollow(t *testing.T) {
 	s := newSim(t)
+	began := time.Now()
 	s.says("hello")
 	a := s.do("POST", messagesPath, textBody("+49 171 5550123", "hi"))
 	id := a.wamid(t)
@@ -29,6 +30,8 @@ func TestSendAnswersAndStatusesFollow(t *testing.T) {
 	require.Equal(t, cloudapi.OutcomeAccepted, sends[0].Outcome)
 	require.True(t, sends[0].Told)
 	require.Equal(t, "own-hi", sends[0].CallbackData)
+	require.Equal(t, s.http.Listener.Addr().String(), sends[0].Host)
+	require.WithinRange(t, sends[0].Began, began, time.Now())
 	require.Contains(t, string(sends[0].Body), `"preview_url":true`)
 
 	c, err := s.Conversation(phoneID, customer)

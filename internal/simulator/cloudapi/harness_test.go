@@ -92,7 +92,7 @@ func never(int, time.Duration) (time.Duration, bool) { return time.Hour, true }
 func newSim(t *testing.T, change ...func(*cloudapi.Options)) *simulator {
 	t.Helper()
 	h := newHook(t)
-	o := cloudapi.Options{Backoff: atOnce, Numbers: []cloudapi.Number{cloudapi.DemoNumber(h.URL + "/webhooks/waba")}}
+	o := cloudapi.Options{NoLimits: true, Backoff: atOnce, Numbers: []cloudapi.Number{cloudapi.DemoNumber(h.URL + "/webhooks/waba")}}
 	for _, c := range change {
 		c(&o)
 	}

@@ -51,6 +51,9 @@ type Options struct {
 	// PublicURL is the base of media links, "http://host:port"; default: the host that the request named.
 	PublicURL string
 
+	// NoLimits lifts the limits on sending, of all numbers.
+	NoLimits bool
+
 	// Numbers and Customers are registered by New.
 	Numbers   []Number
 	Customers []Customer

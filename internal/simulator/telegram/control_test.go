@@ -69,9 +69,13 @@ func TestControlEverythingOverHTTP(t *testing.T) {
 
 	l := s.ok("GET", "/control/ledger?kind=send&bot=110201543&limit=10", "")
 	require.Len(t, l.json["entries"], 2)
+	require.Contains(t, l.body, `"host":"`+s.http.Listener.Addr().String()+`"`)
 	require.InDelta(t, 1, l.json["pending"], 0)
 	require.Contains(t, s.ok("GET", "/control/ledger/updates?bot=110201543", "").body, `"ended":"confirmed"`)
 	require.Contains(t, s.ok("GET", "/control/ledger/polls", "").body, `"overlaps":[]`)
+	polls := s.ok("GET", "/control/ledger/polls?after=2", "").json["polls"].([]any)
+	require.Len(t, polls, 1)
+	require.InDelta(t, 3, polls[0].(map[string]any)["seq"], 0)
 	s.ok("DELETE", "/control/ledger", "")
 
 	id := s.ok("POST", "/control/faults", `{"kind":"fail","count":2,"delayMs":5}`).json["id"].(string)
@@ -115,6 +119,7 @@ func TestControlErrors(t *testing.T) {
 		{"POST", convPath + "/messages/9/reactions", `{}`, 404},
 		{"POST", "/control/files?type=x", "x", 422},
 		{"GET", "/control/ledger?after=x", "", 422},
+		{"GET", "/control/ledger/polls?after=x", "", 422},
 		{"GET", "/control/files/1", "", 404},
 		{"GET", "/control/idle?timeoutMs=-1", "", 422},
 	} {

@@ -1,0 +1,292 @@
+package worker
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"switchboard/internal/channel"
+	"switchboard/internal/domain"
+	"switchboard/internal/store"
+	"switchboard/internal/testkit"
+)
+
+func TestLevel(t *testing.T) {
+	for _, c := range []struct {
+		channels   int
+		capacities []int
+		want       int
+	}{
+		{0, []int{5, 5}, 0},
+		{1, []int{5, 5}, 1},
+		{9, []int{200, 200}, 5},
+		{9, []int{200, 200, 200}, 3},
+		{10, []int{2, 200, 200}, 4},
+		{10, []int{200, 2, 3}, 5},
+		{10, []int{3, 3, 3}, 3}, // one too many
+		{1000, []int{10, 300}, 300},
+	} {
+		pool := make([]store.PoolWorker, len(c.capacities))
+		room := 0
+		for i, capacity := range c.capacities {
+			pool[i].Capacity = capacity
+			room += min(capacity, c.want)
+		}
+		assert.Equal(t, c.want, level(c.channels, pool), "%d channels over %v", c.channels, c.capacities)
+		if total := sum(c.capacities); c.channels <= total {
+			assert.GreaterOrEqual(t, room, c.channels, "%d channels over %v: all are run", c.channels, c.capacities)
+		}
+	}
+}
+
+func sum(numbers []int) (total int) {
+	for _, n := range numbers {
+		total += n
+	}
+	return total
+}
+
+// shares are how many sessions each worker has, largest first.
+func (p *provider) shares() []int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	count := map[string]int{}
+	for _, name := range p.live {
+		count[name]++
+	}
+	var all []int
+	for _, n := range count {
+		all = append(all, n)
+	}
+	slices.Sort(all)
+	slices.Reverse(all)
+	return all
+}
+
+func TestChannelsAreSpreadWhenWorkersComeAndGo(t *testing.T) {
+	t.Parallel()
+	onBoth(t, func(t *testing.T, w *world) {
+		for id := range int64(9) {
+			w.channel(id + 1)
+		}
+		var looked, moved atomic.Int64
+		steady := func(o *Options) {
+			o.LeaseTTL = 4 * time.Second // none is lost on a busy machine
+			o.Measures.PoolWorkers = func(int) { looked.Add(1) }
+			o.Measures.HandedBack = func(string) { moved.Add(1) }
+		}
+		a := w.start("a", steady)
+		w.eventually("a to run all", func() bool { return slices.Equal(w.provider.shares(), []int{9}) })
+		w.start("b", steady)
+		w.eventually("two shares", func() bool { return slices.Equal(w.provider.shares(), []int{5, 4}) })
+		c := w.start("c", steady)
+		w.eventually("three shares", func() bool { return slices.Equal(w.provider.shares(), []int{3, 3, 3}) })
+
+		settled, after := moved.Load(), looked.Load()
+		w.eventually("many looks", func() bool { return looked.Load() > after+3*80 }) // of all three, longer than a lease's time
+		require.Equal(t, settled, moved.Load(), "what is even stays where it is")
+
+		c.Stop()
+		w.eventually("two shares again", func() bool { return slices.Equal(w.provider.shares(), []int{5, 4}) })
+		a.kill()
+		w.eventually("the last one to run all", func() bool { return slices.Equal(w.provider.owners(), slices.Repeat([]string{"b"}, 9)) })
+	})
+}
+
+// Workers that begin together take their shares at once, without moving anything.
+func TestWorkersThatBeginTogether(t *testing.T) {
+	t.Parallel()
+	onBoth(t, func(t *testing.T, w *world) {
+		for id := range int64(30) {
+			w.channel(id + 1)
+		}
+		long := func(o *Options) { o.LeaseTTL = 30 * time.Second }
+		nodes := []*node{w.node("a", long), w.node("b", long), w.node("c", long)}
+		for _, n := range nodes { // as if each had given its first sign of life before any took a channel
+			require.NoError(t, n.store.Enlist(t.Context(), store.Enlistment{WorkerID: n.holder, Name: n.o.ID, Capacity: n.o.MaxChannels, TTL: n.o.LeaseTTL}))
+		}
+		for _, n := range nodes {
+			require.NoError(t, n.Start(t.Context()))
+		}
+		w.eventually("all to run", func() bool { return slices.Equal(w.provider.shares(), []int{10, 10, 10}) })
+		require.Equal(t, "30", w.one("SELECT SUM(term) FROM leases"))
+	})
+}
+
+// A send that is under way when its channel is moved is waited for, though it takes longer than a worker that stops would wait.
+func TestMovingCostsNoCertainty(t *testing.T) {
+	t.Parallel()
+	onBoth(t, func(t *testing.T, w *world) {
+		for id := range int64(4) {
+			w.channel(id + 1)
+			w.chat(id+1, id+1)
+		}
+		release, begun := make(chan struct{}), make(chan struct{}, 4)
+		w.provider.send = func(ctx context.Context, s *session, out domain.Outbound) (channel.Sent, error) {
+			begun <- struct{}{}
+			select {
+			case <-release:
+				return s.accept(out), nil
+			case <-ctx.Done():
+				return channel.Sent{}, ctx.Err()
+			}
+		}
+		handed := make(chan string, 16)
+		brief := func(o *Options) {
+			o.LeaseTTL, o.DrainTimeout = 5*time.Second, time.Millisecond
+			o.Measures.HandedBack = func(reason string) { handed <- reason }
+		}
+		w.start("a", brief)
+		for id := range int64(4) {
+			w.queue(100+id, id+1, id+1)
+		}
+		for range 4 {
+			<-begun
+		}
+		w.start("b", brief)
+		require.Equal(t, reasonSpread, <-handed)
+		require.Equal(t, reasonSpread, <-handed)
+		close(release)
+		for id := range int64(4) {
+			w.eventuallyStatus(100+id, domain.StatusSent)
+		}
+		w.eventually("two shares", func() bool { return slices.Equal(w.provider.shares(), []int{2, 2}) })
+	})
+}
+
+func TestDedicatedWorkersComeFirst(t *testing.T) {
+	t.Parallel()
+	onBoth(t, func(t *testing.T, w *world) {
+		for id := range int64(4) {
+			w.channel(id + 1)
+		}
+		only := func(ids ...int64) func(*Options) { return func(o *Options) { o.Channels = ids } }
+		w.start("pool", nil)
+		w.eventually("the pool to run all", func() bool { return len(w.provider.owners()) == 4 })
+
+		d := w.start("d", only(2, 3, 99))
+		w.eventually("d to have its own", func() bool {
+			return slices.Equal(w.provider.owners(), []string{"d", "d", "pool", "pool"}) && w.provider.owner(2) == "d" && w.provider.owner(3) == "d"
+		})
+		w.channel(99) // it was wanted before it was there
+		w.eventually("d to have what comes later", func() bool { return w.provider.owner(99) == "d" })
+
+		standby := w.start("standby", only(3))
+		d.Stop()
+		w.eventually("the stand-by and the pool to take over", func() bool {
+			return w.provider.owner(2) == "pool" && w.provider.owner(3) == "standby" && w.provider.owner(99) == "pool"
+		})
+		standby.kill()
+		w.eventually("the pool to take over from the dead", func() bool { return w.provider.owner(3) == "pool" })
+		w.start("d", only(3))
+		w.eventually("the channel to come back", func() bool { return w.provider.owner(3) == "d" })
+	})
+}
+
+// Whoever should take a channel and does not must not keep it from the others.
+func TestNobodyWaitsForTheUnwilling(t *testing.T) {
+	t.Parallel()
+	onBoth(t, func(t *testing.T, w *world) {
+		for id := range int64(6) {
+			w.channel(id + 1)
+		}
+		a := w.start("a", nil)
+		w.eventually("a to run all", func() bool { return len(w.provider.owners()) == 6 })
+		// A worker that lives and takes nothing.
+		require.NoError(t, w.db.Enlist(t.Context(), store.Enlistment{WorkerID: "idle", Name: "idle", Capacity: 100, TTL: time.Minute}))
+		w.eventually("a to hand back", func() bool { return len(a.Held()) == 3 })
+		w.eventually("a to take them again", func() bool { return len(w.provider.owners()) == 6 })
+		w.channel(7)
+		w.eventually("a to take what is new", func() bool { return w.provider.owner(7) == "a" })
+	})
+}
+
+// Workers come, stop and die at random; in the end every channel runs, evenly.
+func TestSpreadAtRandom(t *testing.T) {
+	t.Parallel()
+	onBoth(t, func(t *testing.T, w *world) {
+		seed := rand.Uint64()
+		t.Logf("seed %d", seed)
+		random := rand.New(rand.NewPCG(seed, 0))
+		const channels = 12
+		for id := range int64(channels) {
+			w.channel(id + 1)
+		}
+		var alive []*node
+		var stopping sync.WaitGroup
+		defer stopping.Wait()
+		steps := 8
+		if testkit.Full() {
+			steps = 60
+		}
+		for i := range steps {
+			if len(alive) > 1 && random.IntN(2) == 0 {
+				n := random.IntN(len(alive))
+				gone := alive[n]
+				alive = slices.Delete(alive, n, n+1)
+				if random.IntN(2) == 0 {
+					gone.kill()
+				} else {
+					stopping.Go(gone.Stop)
+				}
+			} else {
+				alive = append(alive, w.start(fmt.Sprint("w", i), func(o *Options) {
+					o.LeaseTTL = time.Second
+					o.MaxChannels = channels
+				}))
+			}
+			if random.IntN(2) == 0 {
+				w.eventually("all to run", func() bool { return len(w.provider.owners()) == channels })
+			}
+		}
+		w.eventually("even shares", func() bool {
+			shares := w.provider.shares()
+			return sum(shares) == channels && len(shares) == min(len(alive), channels) && shares[0] <= (channels+len(alive)-1)/len(alive)
+		})
+	})
+}
+
+// A channel that nobody runs does not look as if it were open, and says what to do.
+func TestChannelsWithoutAWorkerAreShown(t *testing.T) {
+	t.Parallel()
+	onBoth(t, func(t *testing.T, w *world) {
+		w.channel(1)
+		w.channel(2)
+		w.exec("UPDATE channels SET state = 'connecting'")
+		a := w.start("a", func(o *Options) { o.MaxChannels = 1 })
+		w.eventually("a to be full", func() bool { return len(w.provider.owners()) == 1 })
+		const grace = 300 * time.Millisecond
+		shown := func(id int) string {
+			require.NoError(t, a.inbox.ShowOrphans(t.Context(), grace))
+			return w.one("SELECT state || ' ' || state_code FROM channels WHERE id = %d", id)
+		}
+		w.eventually("the one that has no place to be shown", func() bool { return shown(2) == "disconnected no_room" })
+		require.Equal(t, "connected ", shown(1))
+		require.EqualValues(t, 1, must(a.inbox.ChannelsWithoutWorker(t.Context(), grace))(t))
+		events := w.one("SELECT COUNT(*) FROM events")
+		require.Equal(t, "disconnected no_room", shown(2))
+		require.Equal(t, events, w.one("SELECT COUNT(*) FROM events"), "once is enough")
+
+		a.kill()
+		w.eventually("the dead one's channel to be shown", func() bool { return shown(1) == "disconnected no_worker" })
+		w.start("b", nil)
+		w.eventually("both to run", func() bool { return len(w.provider.owners()) == 2 })
+		w.eventually("nothing to be amiss", func() bool { return must(a.inbox.ChannelsWithoutWorker(t.Context(), grace))(t) == 0 })
+	})
+}
+
+func must[T any](value T, err error) func(*testing.T) T {
+	return func(t *testing.T) T {
+		t.Helper()
+		require.NoError(t, err)
+		return value
+	}
+}
