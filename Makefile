@@ -44,7 +44,7 @@ race: setup ## the same again and again, to find what happens rarely: COUNT=10
 	$(GO) test -race -p $(TEST_P) -timeout 60m -count $(or $(COUNT),10) $(if $(RUN),-run '$(RUN)') $(PKG)
 
 .PHONY: faults
-faults: setup ## the fault tests with their full numbers
+faults: setup ## the fault tests with their full numbers; TEST_SOAK=1h lengthens the soak
 	TEST_FULL=1 $(GO) test -race -count 1 -p 1 -timeout 60m -v -run '$(or $(RUN),^TestFault)' $(PKG)
 
 .PHONY: fuzz

@@ -14,7 +14,9 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
+	"switchboard/internal/domain"
 	"switchboard/internal/simulator/cloudapi"
+	"switchboard/internal/simulator/telegram"
 	"switchboard/internal/testkit"
 )
 
@@ -23,6 +25,7 @@ type entry struct {
 	organization *organization
 	n            int64
 	reply        bool
+	update       int64 // Telegram's number of a customer's message
 }
 
 func (e entry) canary() string { return fmt.Sprintf("%s%s-%d", canaryPrefix, e.organization.name, e.n) }
@@ -77,8 +80,19 @@ func (l *ledger) forgetSince(mark int) {
 // customerWrites lets a customer send a text through the simulator, which holds it until the product has acknowledged it.
 func (w *world) customerWrites(ctx context.Context, o *organization, customer int) (entry, error) {
 	e := w.ledger.next(o, false)
-	err := w.control(ctx, fmt.Sprintf("/control/numbers/%s/customers/%s/messages", o.number.PhoneNumberID, o.customer(customer)),
-		cloudapi.Incoming{Type: "text", Text: e.canary(), ID: externalID(e)})
+	var err error
+	switch l := o.line(customer); l.kind {
+	case domain.KindTelegram:
+		var sent telegram.Sent
+		err = request(ctx, http.MethodPost, fmt.Sprintf("%s/control/bots/%d/chats/%s/messages", w.telegram, l.bot.ID, o.customer(customer)), "",
+			telegram.Incoming{Type: "text", Text: e.canary()}, &sent)
+		if err == nil {
+			e.update = sent.Updates[0].ID
+		}
+	default:
+		err = w.control(ctx, fmt.Sprintf("/control/numbers/%s/customers/%s/messages", l.number.PhoneNumberID, o.customer(customer)),
+			cloudapi.Incoming{Type: "text", Text: e.canary(), ID: externalID(e)})
+	}
 	if err == nil {
 		w.ledger.accept(e)
 	}
@@ -88,11 +102,16 @@ func (w *world) customerWrites(ctx context.Context, o *organization, customer in
 func externalID(e entry) string { return "wamid." + e.canary() }
 
 // operatorReplies sends a reply, again and again until the product has taken it.
-func (w *world) operatorReplies(ctx context.Context, o *organization, chat int) error {
+func (w *world) operatorReplies(ctx context.Context, o *organization, customer int) error {
+	_, err := w.reply(ctx, o, customer)
+	return err
+}
+
+func (w *world) reply(ctx context.Context, o *organization, customer int) (entry, error) {
 	e := w.ledger.next(o, true)
 	err := poll(ctx, func(ctx context.Context) error {
 		err := w.rest(ctx, o, http.MethodPost, "/api/messages/send", map[string]any{
-			"chatId": o.chats[chat], "content": e.canary(), "clientMessageId": e.canary(),
+			"chatId": o.chats[customer], "content": e.canary(), "clientMessageId": e.canary(),
 		}, nil)
 		var answer *answerError
 		if errors.As(err, &answer) && answer.status < http.StatusInternalServerError {
@@ -104,7 +123,7 @@ func (w *world) operatorReplies(ctx context.Context, o *organization, chat int) 
 	if err == nil {
 		w.ledger.accept(e)
 	}
-	return err
+	return e, err
 }
 
 // burst sends many texts to an organization in webhooks of a hundred.
@@ -123,16 +142,16 @@ func (w *world) burst(ctx context.Context, o *organization, texts int) error {
 		}
 		texts -= len(entries)
 		body, err := json.Marshal(map[string]any{"object": "whatsapp_business_account", "entry": []any{map[string]any{
-			"id": "1" + o.number.PhoneNumberID, "changes": []any{map[string]any{"field": "messages", "value": map[string]any{
+			"id": "1" + o.whatsapp.number.PhoneNumberID, "changes": []any{map[string]any{"field": "messages", "value": map[string]any{
 				"messaging_product": "whatsapp",
-				"metadata":          map[string]any{"phone_number_id": o.number.PhoneNumberID, "display_phone_number": "15550000000"},
+				"metadata":          map[string]any{"phone_number_id": o.whatsapp.number.PhoneNumberID, "display_phone_number": "15550000000"},
 				"messages":          messages,
 			}}},
 		}}})
 		if err != nil {
 			return err
 		}
-		if err := w.control(ctx, "/control/numbers/"+o.number.PhoneNumberID+"/webhook", body); err != nil {
+		if err := w.control(ctx, "/control/numbers/"+o.whatsapp.number.PhoneNumberID+"/webhook", body); err != nil {
 			return err
 		}
 		w.ledger.accept(entries...)
@@ -155,10 +174,10 @@ func (w *world) drive(perSecond int) *traffic {
 	const replyEvery, writers = 10, 16
 	ctx, cancel := context.WithCancel(w.t.Context())
 	d := &traffic{w: w, cancel: cancel}
-	customers, operators := make(chan int, 4*perSecond), make(chan int, perSecond)
+	writing, replying := make(chan int, 4*perSecond), make(chan int, perSecond)
 	d.tasks.Go(func() {
-		defer close(customers)
-		defer close(operators)
+		defer close(writing)
+		defer close(replying)
 		ticker := time.NewTicker(time.Second / time.Duration(perSecond))
 		defer ticker.Stop()
 		for turn := 0; ; turn++ {
@@ -167,23 +186,24 @@ func (w *world) drive(perSecond int) *traffic {
 			case <-ctx.Done():
 				return
 			}
-			turns := customers
+			// Each kind has a count of its own, so that it comes to every organization.
+			turns, own := writing, turn-turn/replyEvery
 			if turn%replyEvery == replyEvery-1 {
-				turns = operators
+				turns, own = replying, turn/replyEvery
 			}
 			select {
-			case turns <- turn:
+			case turns <- own:
 			default:
 				d.behind.Add(1)
 			}
 		}
 	})
 	for range writers {
-		d.work(ctx, customers, func(ctx context.Context, o *organization, chat int) error {
+		d.work(ctx, writing, func(ctx context.Context, o *organization, chat int) error {
 			_, err := w.customerWrites(ctx, o, chat)
 			return err
 		})
-		d.work(ctx, operators, w.operatorReplies)
+		d.work(ctx, replying, w.operatorReplies)
 	}
 	w.t.Cleanup(d.stop)
 	return d
@@ -198,7 +218,7 @@ func (d *traffic) work(running context.Context, turns <-chan int, write func(con
 				continue
 			}
 			ctx, cancel := context.WithTimeout(context.WithoutCancel(running), 2*time.Minute)
-			err := write(ctx, w.orgs[turn%len(w.orgs)], turn/len(w.orgs)%customersEach)
+			err := write(ctx, w.orgs[turn%len(w.orgs)], turn/len(w.orgs)%customers)
 			cancel()
 			if err != nil {
 				w.t.Errorf("the driver: %v", err)
@@ -233,8 +253,8 @@ func (d *traffic) more(messages int) {
 }
 
 // reaches lets a customer write and waits until the organization's clients have it.
-func (w *world) reaches(ctx context.Context, h *testkit.Herd, o *organization) error {
-	e, err := w.customerWrites(ctx, o, 0)
+func (w *world) reaches(ctx context.Context, h *testkit.Herd, o *organization, customer int) error {
+	e, err := w.customerWrites(ctx, o, customer)
 	if err != nil {
 		return err
 	}

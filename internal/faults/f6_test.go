@@ -115,7 +115,7 @@ func (w *world) awaitWire(h *testkit.Herd) {
 	}
 	testkit.EventuallyNoError(w.t, "events by Redis", func(ctx context.Context) error {
 		before := healed()
-		if err := w.reaches(ctx, h, w.orgs[0]); err != nil {
+		if err := w.reaches(ctx, h, w.orgs[0], 0); err != nil {
 			return err
 		}
 		if after := healed(); after > before {

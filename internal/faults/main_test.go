@@ -10,6 +10,7 @@ import (
 	"os/signal"
 	"syscall"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -17,6 +18,7 @@ import (
 	"switchboard/internal/config"
 	"switchboard/internal/simulator"
 	"switchboard/internal/simulator/cloudapi"
+	"switchboard/internal/simulator/telegram"
 	"switchboard/internal/testkit"
 )
 
@@ -48,8 +50,8 @@ func play(role string) int {
 				return app.NewWorker(ctx, cfg, logger, out)
 			})
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
+	// Never undone: SIGTERM may come while the process ends by itself, because its input did.
+	ctx, _ := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	var err error
 	switch role {
 	case programSimulator:
@@ -72,5 +74,14 @@ func playSimulator(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return simulator.Run(ctx, logger, os.Stdout, simulator.Part{Name: "WhatsApp Cloud API", Listen: "127.0.0.1:0", Provider: cloud})
+	// On a busy machine it may take long until one sees that the other end of a connection was closed.
+	bots, err := telegram.New(telegram.Options{Logger: logger, GoneGrace: 2 * time.Second})
+	if err != nil {
+		return err
+	}
+	return simulator.Run(
+		ctx, logger, os.Stdout,
+		simulator.Part{Name: partCloud, Listen: "127.0.0.1:0", Provider: cloud},
+		simulator.Part{Name: partTelegram, Listen: "127.0.0.1:0", Provider: bots},
+	)
 }

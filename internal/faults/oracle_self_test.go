@@ -1,7 +1,10 @@
 package faults
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"strings"
 	"sync"
@@ -16,7 +19,7 @@ import (
 // An oracle that finds nothing proves nothing: each kind of fault is made by hand, and it must be told.
 func TestOracleFindsFaults(t *testing.T) {
 	quick(t)
-	w := newWorld(t, plan{organizations: 2})
+	w := newWorld(t, plan{organizations: 2, audited: true})
 	acme, rival := w.orgs[0], w.orgs[1]
 	h := w.herd(2)
 	w.connect(h, 2)
@@ -50,6 +53,8 @@ func TestOracleFindsFaults(t *testing.T) {
 		require.Empty(t, judge(judgement), "what is sound is found sound")
 	}
 
+	w.trespass(t, judge)
+
 	// What the clients saw.
 	require.Empty(t, clients(func(*testkit.HerdLedger) {}))
 	for what, change := range map[string]func(*testkit.HerdLedger){
@@ -78,7 +83,8 @@ func TestOracleFindsFaults(t *testing.T) {
 	require.Contains(t, told, "has the token of org1")
 
 	// The log and the rows.
-	do(`UPDATE events SET data = replace(data, 'canary-org1-', 'canary-org2-') WHERE organization_id = $1 AND seq = $2`, acme.id, heads[acme.name].Seq)
+	do(`UPDATE events SET data = replace(data, 'canary-org1-', 'canary-org2-') WHERE organization_id = $1
+		AND seq = (SELECT max(seq) FROM events WHERE organization_id = $1 AND name <> 'message:new' AND data LIKE '%canary-org1-%')`, acme.id)
 	require.Contains(t, judge(logs), "is in the log of organization")
 	require.Contains(t, judge(rest), "GET /api/events of org1 has canary-org2-")
 	do(`DELETE FROM events WHERE organization_id = $1 AND seq = $2`, rival.id, heads[rival.name].Seq-1)
@@ -90,6 +96,52 @@ func TestOracleFindsFaults(t *testing.T) {
 	entries, _ := w.ledger.list()
 	do(`UPDATE messages SET content = $1 WHERE id IN (SELECT id FROM messages WHERE organization_id = $2 LIMIT 2)`, entries[0].canary(), entries[0].organization.id)
 	require.Contains(t, judge(rows), "messages are stored more than once")
+}
+
+// trespass does what no worker may, and checks that the oracle tells.
+func (w *world) trespass(t *testing.T, judge func(func(*world)) string) {
+	t.Helper()
+	ctx := testkit.Context(t)
+	do := func(url, sql string, args ...any) {
+		t.Helper()
+		require.NoError(t, query(ctx, url, sql, args, func(pgx.Rows) error { return nil }))
+	}
+	database := w.postgres.URL(databaseName)
+	acme := w.orgs[0]
+	customer := customers - 1
+	reply, err := w.reply(ctx, acme, customer)
+	require.NoError(t, err)
+	w.awaitSent(reply)
+	w.quiet()
+	for _, judgement := range []func(*world){(*world).judgeReplies, (*world).judgeLeases} {
+		require.Empty(t, judge(judgement), "what is sound is found sound")
+	}
+
+	// A customer's message that Telegram forgets before it is committed.
+	do(database, `DELETE FROM audit.writes WHERE name = 'messages' AND op = 'INSERT' AND channel_id = $1`, acme.telegram.channel)
+	require.Contains(t, judge((*world).judgeConfirmations), "its message was committed at")
+
+	// A worker that writes for a channel of another one.
+	do(database+"&application_name=worker-99", `UPDATE chats SET unread_count = unread_count WHERE id = $1`, acme.chats[0])
+	require.Contains(t, judge((*world).judgeWrites), `worker-99: UPDATE chats for channel`)
+
+	// Somebody who sends and polls without a lease.
+	bot := w.telegram + "/bot" + acme.telegram.bot.Token
+	require.NoError(t, request(ctx, http.MethodPost, bot+"/sendMessage", "", map[string]any{
+		"chat_id": acme.customer(customer), "text": reply.canary(),
+	}, nil))
+	require.Contains(t, judge((*world).judgeReplies), "reached the customer 2 times")
+	require.Contains(t, judge((*world).judgeCalls), "a send for channel")
+	require.NoError(t, request(ctx, http.MethodPost, bot+"/getUpdates", "", map[string]any{"timeout": 1}, nil))
+	require.Contains(t, judge((*world).judgeCalls), "a poll for channel")
+	testkit.EventuallyNoError(t, "the end of the worker's poll, which the other one met", func(ctx context.Context) error {
+		_, overlaps, err := w.polls(ctx, acme.telegram.bot.ID, 0)
+		if err == nil && len(overlaps) == 0 {
+			err = errors.New("it is open")
+		}
+		return err
+	})
+	require.Contains(t, judge((*world).judgeCalls), "has two pollers")
 }
 
 // recorder keeps what a judgement tells.

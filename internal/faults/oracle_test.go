@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"switchboard/internal/domain"
 	"switchboard/internal/testkit"
 )
 
@@ -47,14 +48,15 @@ func (w *world) quiet() map[string]testkit.HerdPosition {
 	return heads
 }
 
-// idle is nil once the simulator's webhooks are all acknowledged. Those that wait for another attempt get it now.
+// idle is nil once the simulators' webhooks are all acknowledged and their updates confirmed. Webhooks that wait for another
+// attempt get it now.
 func (w *world) idle(ctx context.Context) error {
-	err := request(ctx, http.MethodGet, w.cloud.URL+"/control/idle?timeoutMs=500", "", nil, nil)
+	err := request(ctx, http.MethodGet, w.cloud+"/control/idle?timeoutMs=500", "", nil, nil)
 	if err == nil {
-		return nil
+		return request(ctx, http.MethodGet, w.telegram+"/control/idle?timeoutMs=500", "", nil, nil)
 	}
 	for _, o := range w.orgs {
-		if err := w.control(ctx, "/control/numbers/"+o.number.PhoneNumberID+"/redeliver", nil); err != nil {
+		if err := w.control(ctx, "/control/numbers/"+o.whatsapp.number.PhoneNumberID+"/redeliver", nil); err != nil {
 			return err
 		}
 	}
@@ -65,7 +67,7 @@ func (w *world) idle(ctx context.Context) error {
 func (w *world) settled(ctx context.Context) (map[string]testkit.HerdPosition, error) {
 	var busy, waiting int
 	err := w.query(ctx, `SELECT (SELECT count(*) FROM webhook_deliveries),
-		(SELECT count(*) FROM messages WHERE from_me AND status IN ('queued', 'sending', 'sent'))`, nil,
+		(SELECT count(*) FROM messages WHERE from_me AND (status IN ('queued', 'sending') OR status = 'sent' AND channel_kind = 'waba'))`, nil,
 		func(r pgx.Rows) error { return r.Scan(&busy, &waiting) })
 	if err != nil {
 		return nil, err
@@ -104,6 +106,8 @@ func (w *world) verdict(h *testkit.Herd) testkit.HerdReport {
 	report, err := h.Report(testkit.Context(w.t))
 	require.NoError(w.t, err)
 	w.judgeRows()
+	w.judgeReplies()
+	w.judgeLeases()
 	logs := w.judgeLogs(heads)
 	w.judgeClients(report, heads, logs)
 	w.judgeREST()
@@ -137,6 +141,53 @@ func (w *world) judgeRows() {
 	assert.Empty(w.t, lost, "messages that were acknowledged are not stored")
 	assert.Empty(w.t, twice, "messages are stored more than once")
 	w.t.Logf("oracle: %d messages in the ledger, %d rows", len(entries), len(rows))
+}
+
+// judgeReplies compares the replies with what the providers did: none was sent twice unless an operator said so, none that the
+// product believes to be sent was not, and those of a chat were sent in order.
+func (w *world) judgeReplies() {
+	w.t.Helper()
+	ctx := testkit.Context(w.t)
+	sent, err := w.deliveries(ctx)
+	require.NoError(w.t, err)
+	type place struct {
+		times int // that it reached the customer
+		last  int // where in the ledger
+	}
+	effects := map[string]place{}
+	for i, d := range sent {
+		if d.effect && isCanary(d.text) {
+			effects[d.text] = place{effects[d.text].times + 1, i}
+		}
+	}
+	unknown, arrived := 0, 0
+	newest := map[int64]int{} // by chat
+	err = w.query(ctx, `SELECT chat_id, content, status FROM messages WHERE from_me ORDER BY chat_id, id`, nil, func(r pgx.Rows) error {
+		var chat int64
+		var content, status string
+		if err := r.Scan(&chat, &content, &status); err != nil {
+			return err
+		}
+		found, again := effects[content], w.retried[content]
+		known := status == string(domain.StatusSent) || status == string(domain.StatusDelivered) || status == string(domain.StatusRead)
+		switch {
+		case !known && status != string(domain.StatusUnknown):
+			w.t.Errorf("the reply %s is %s", content, status)
+		case found.times > 1+again || known && found.times == 0:
+			w.t.Errorf("the reply %s, which is %s, reached the customer %d times, with %d retries by operators", content, status, found.times, again)
+		case found.times > 0 && again == 0 && found.last < newest[chat]:
+			w.t.Errorf("the reply %s reached the customer after a later one", content)
+		case found.times > 0 && again == 0:
+			newest[chat] = found.last
+		}
+		if !known {
+			unknown++
+			arrived += found.times
+		}
+		return nil
+	})
+	require.NoError(w.t, err)
+	w.t.Logf("oracle: %d replies reached customers; of %d the fate is not known to the product, and %d of these did", len(effects), unknown, arrived)
 }
 
 // orgLog is what the log of an organization holds.
@@ -320,16 +371,21 @@ func (w *world) judgeProcessLogs() {
 				w.t.Errorf("the log of %s has %q:\n%.4000s", p.name, bad, log[at:])
 			}
 		}
-		if p == w.cloud {
+		if p == w.outside {
 			continue // the outside world
 		}
 		if found := canary.FindString(log); found != "" {
 			w.t.Errorf("the log of %s has the text of a message: %s", p.name, found)
 		}
 		for _, o := range w.orgs {
-			for what, secret := range map[string]string{"token": o.token, "access token": o.number.AccessToken, "app secret": o.number.AppSecret} {
-				if strings.Contains(log, secret) {
-					w.t.Errorf("the log of %s has the %s of %s", p.name, what, o.name)
+			if strings.Contains(log, o.token) {
+				w.t.Errorf("the log of %s has the token of %s", p.name, o.name)
+			}
+			for _, l := range o.lines() {
+				for i, secret := range l.secrets() {
+					if strings.Contains(log, secret) {
+						w.t.Errorf("the log of %s has the secret %d of channel %d", p.name, i, l.channel)
+					}
 				}
 			}
 		}

@@ -3,6 +3,7 @@ package faults
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -10,7 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -30,6 +31,12 @@ const (
 	programSimulator = "simulator"
 )
 
+// Parts of the simulator, by the names that it gives them.
+const (
+	partCloud    = "WhatsApp Cloud API"
+	partTelegram = "Telegram Bot API"
+)
+
 // startLimit is how long a process may take until it listens, and endLimit until it has ended after SIGTERM.
 const (
 	startLimit = 60 * time.Second
@@ -38,20 +45,20 @@ const (
 
 // process is a real process of an installation.
 type process struct {
+	*testkit.Child
+
 	t    testing.TB
 	name string // "api", "worker", …
-	// URL is where it listens. A process that is started anew gets another port.
+	// URL is where it listens, the first of them. A process that is started anew gets another port.
 	URL     string
-	pid     int
+	parts   map[string]string // of the simulators, by name: where each listens
 	logFile string
 	stdin   io.WriteCloser
 	stdout  *bufio.Reader // what follows the line that names the address
-	done    chan struct{} // closed when it has ended
-	err     error         // how it ended; read only after done
 	killed  bool
 }
 
-var listens = regexp.MustCompile(`(?:listens|metrics) on (?:http://)?(127\.0\.0\.1:\d+)`)
+var listens = regexp.MustCompile(`^(.*?) (?:simulator listens|listens|serves health and metrics) on (?:http://)?(127\.0\.0\.1:\d+)`)
 
 // launch starts a program with these settings and returns once it listens. It is ended with the test.
 func launch(t testing.TB, program string, settings ...string) *process {
@@ -59,16 +66,19 @@ func launch(t testing.TB, program string, settings ...string) *process {
 	return start(t, program, settings...).listening()
 }
 
-// listening waits until the process has said where it listens.
-func (p *process) listening() *process {
+// listening waits until the process has said where it listens, with all these parts.
+func (p *process) listening(parts ...string) *process {
 	p.t.Helper()
-	timer := time.AfterFunc(startLimit, func() { _ = syscall.Kill(p.pid, syscall.SIGKILL) })
+	timer := time.AfterFunc(startLimit, func() { _ = p.Signal(syscall.SIGKILL) })
 	defer timer.Stop()
-	for p.URL == "" {
+	p.parts = map[string]string{}
+	missing := func(part string) bool { return p.parts[part] == "" }
+	for p.URL == "" || slices.ContainsFunc(parts, missing) {
 		line, err := p.stdout.ReadString('\n')
 		require.NoError(p.t, err, "%s does not start:\n%s", p.name, p.logTail())
 		if found := listens.FindStringSubmatch(line); found != nil {
-			p.URL = "http://" + found[1]
+			p.parts[found[1]] = "http://" + found[2]
+			p.URL = cmp.Or(p.URL, p.parts[found[1]])
 		}
 	}
 	go func() { _, _ = io.Copy(io.Discard, p.stdout) }() // ends with the process
@@ -82,7 +92,6 @@ func start(t testing.TB, program string, settings ...string) *process {
 	cmd := exec.Command(path, args...)
 	cmd.Dir = t.TempDir()
 	cmd.Env = append(inherited(), append(settings, roleVariable+"="+program)...)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	log, err := os.OpenFile(filepath.Join(cmd.Dir, "log"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	require.NoError(t, err)
 	defer func() { _ = log.Close() }()
@@ -93,34 +102,18 @@ func start(t testing.TB, program string, settings ...string) *process {
 	require.NoError(t, err)
 	cmd.Stdout = writer
 
-	p := &process{t: t, name: program, logFile: log.Name(), stdin: in, stdout: bufio.NewReader(out), done: make(chan struct{})}
-	started := make(chan error)
-	go p.run(cmd, started)
-	err = <-started
+	child, err := testkit.StartChild(cmd)
 	_ = writer.Close()
 	require.NoError(t, err, "start %s", path)
+	p := &process{Child: child, t: t, name: program, logFile: log.Name(), stdin: in, stdout: bufio.NewReader(out)}
 	t.Cleanup(func() {
 		p.kill()
 		_ = out.Close()
 		if t.Failed() {
-			t.Logf("last lines of %s (pid %d):\n%s", program, p.pid, p.logTail())
+			t.Logf("last lines of %s (pid %d):\n%s", program, p.PID(), p.logTail())
 		}
 	})
 	return p
-}
-
-// run holds the thread that started the process: the kernel's signal at the parent's death goes by threads.
-func (p *process) run(cmd *exec.Cmd, started chan<- error) {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	if err := cmd.Start(); err != nil {
-		started <- err
-		return
-	}
-	p.pid = cmd.Process.Pid
-	started <- nil
-	p.err = cmd.Wait()
-	close(p.done)
 }
 
 // inherited are the variables that say something about the machine, not about an installation.
@@ -143,7 +136,7 @@ func binary(t testing.TB, program string) (path string, args []string) {
 			dir, err := build()
 			require.NoError(t, err)
 			if program == programSimulator {
-				args = []string{"-listen", "127.0.0.1:0"}
+				args = []string{"-listen", "127.0.0.1:0", "-telegram-listen", "127.0.0.1:0"}
 			}
 			return filepath.Join(dir, program), args
 		}
@@ -172,22 +165,29 @@ var build = sync.OnceValues(func() (string, error) {
 	return dir, nil
 })
 
-func (p *process) running() bool {
-	select {
-	case <-p.done:
-		return false
-	default:
-		return true
-	}
-}
-
 // kill ends the process with SIGKILL and returns when it is gone.
 func (p *process) kill() {
 	p.killed = true
-	if p.running() {
-		_ = syscall.Kill(p.pid, syscall.SIGKILL)
-	}
-	<-p.done
+	_ = p.Signal(syscall.SIGKILL)
+	<-p.Done()
+}
+
+// pause stops the process where it stands: nothing of it runs when pause returns.
+func (p *process) pause() {
+	p.t.Helper()
+	require.NoError(p.t, p.Pause(testkit.Context(p.t)))
+}
+
+// resume lets a paused process go on.
+func (p *process) resume() {
+	p.t.Helper()
+	require.NoError(p.t, p.Signal(syscall.SIGCONT))
+}
+
+// terminate asks for an orderly end and does not wait for it; stop does.
+func (p *process) terminate() {
+	_ = p.stdin.Close()
+	_ = p.Signal(syscall.SIGTERM)
 }
 
 // stop asks for an orderly end, and checks that it came. A process that was killed is left alone.
@@ -196,14 +196,13 @@ func (p *process) stop() {
 	if p.killed {
 		return
 	}
-	_ = p.stdin.Close()
-	_ = syscall.Kill(p.pid, syscall.SIGTERM)
+	p.terminate()
 	timer := time.NewTimer(endLimit)
 	defer timer.Stop()
 	select {
-	case <-p.done:
-		if p.err != nil {
-			p.t.Errorf("%s did not end well after SIGTERM: %v", p.name, p.err)
+	case <-p.Done():
+		if p.Err() != nil {
+			p.t.Errorf("%s did not end well after SIGTERM: %v", p.name, p.Err())
 		}
 	case <-timer.C:
 		p.t.Errorf("%s did not end within %s after SIGTERM", p.name, endLimit)
@@ -213,15 +212,24 @@ func (p *process) stop() {
 // cpu is the processor time that the process has used so far.
 func (p *process) cpu() time.Duration {
 	p.t.Helper()
-	stat, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(p.pid), "stat"))
+	fields, err := p.stat()
 	require.NoError(p.t, err)
-	// The command's name, in parentheses, may hold anything; utime and stime are the 14th and 15th field, in ticks.
-	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+2:]))
+	// In ticks.
 	const utime, stime, tick = 11, 12, 10 * time.Millisecond
 	user, userErr := strconv.ParseInt(fields[utime], 10, 64)
 	system, systemErr := strconv.ParseInt(fields[stime], 10, 64)
 	require.NoError(p.t, errors.Join(userErr, systemErr))
 	return time.Duration(user+system) * tick
+}
+
+// stat is what the kernel says of the process, from its state, the third field of /proc/<pid>/stat, on.
+func (p *process) stat() ([]string, error) {
+	stat, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(p.PID()), "stat"))
+	if err != nil {
+		return nil, err
+	}
+	// The command's name, in parentheses, may hold anything.
+	return strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+2:])), nil
 }
 
 func (p *process) log() string {

@@ -49,7 +49,7 @@ func TestFaultRestore(t *testing.T) {
 		_, err := stay.Await(testkit.Context(t), testkit.HerdGoal{Connected: clients, Resets: round + 1})
 		require.NoError(t, err, "every client is told to refetch")
 		told := time.Since(restored)
-		w.each(4, func(i int) error { return w.awaitChannel(w.orgs[i]) })
+		w.each(4, func(i int) error { return w.awaitChannels(w.orgs[i]) })
 		heads = w.outgrow(heads, lost)
 
 		travel.Connect()

@@ -42,13 +42,46 @@ func startProcess(c command) (*process, error) {
 	dieWithParent(cmd.SysProcAttr, c.deathSignal)
 
 	p := &process{dir: c.dir, done: make(chan struct{})}
+	return p, p.start(cmd)
+}
+
+func (p *process) start(cmd *exec.Cmd) error {
 	started := make(chan error, 1)
 	go p.run(cmd, started)
 	if err := <-started; err != nil {
-		return nil, fmt.Errorf("start %s: %w", c.path, err)
+		return fmt.Errorf("start %s: %w", cmd.Path, err)
 	}
-	return p, nil
+	return nil
 }
+
+// Child is a process that does not outlive the test process, however that ends. It is its starter's to end.
+type Child struct{ process *process }
+
+// StartChild starts a command as a child in a process group of its own, and waits for it in the background.
+func StartChild(cmd *exec.Cmd) (*Child, error) {
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	dieWithParent(cmd.SysProcAttr, syscall.SIGKILL)
+	c := &Child{&process{dir: cmd.Dir, done: make(chan struct{})}}
+	return c, c.process.start(cmd)
+}
+
+// PID is the child's number.
+func (c *Child) PID() int { return c.process.pid }
+
+// Done is closed when the child has ended.
+func (c *Child) Done() <-chan struct{} { return c.process.done }
+
+// Err is how the child ended, as exec.Cmd.Wait says it. Call it after Done.
+func (c *Child) Err() error { return c.process.err }
+
+// Running reports whether the child has not ended.
+func (c *Child) Running() bool { return c.process.running() }
+
+// Signal sends a signal to the child, unless it has ended.
+func (c *Child) Signal(signal syscall.Signal) error { return c.process.signal(signal) }
+
+// Pause stops the child where it stands: nothing of it runs when Pause returns without error. Signal(SIGCONT) lets it go on.
+func (c *Child) Pause(ctx context.Context) error { return c.process.halt(ctx) }
 
 // run starts the child and waits for it on one thread: the kernel's parent-death signal goes out when the thread that
 // started the child ends, so that thread must live as long as the child does.
@@ -92,6 +125,22 @@ func (p *process) signalAll(signal syscall.Signal) error {
 		}
 	}
 	return nil
+}
+
+// halt stops the process alone, and returns once it does not run.
+func (p *process) halt(ctx context.Context) error {
+	if err := p.signal(syscall.SIGSTOP); err != nil {
+		return err
+	}
+	return poll(ctx, func(context.Context) error {
+		if !p.running() {
+			return permanent(errors.New("the process ended while it was being paused"))
+		}
+		if processState(p.pid) != 'T' {
+			return errors.New("the process is not stopped yet")
+		}
+		return nil
+	})
 }
 
 // pause stops the process and its descendants, and returns once none of them runs.
