@@ -155,6 +155,8 @@ const waitForDatabase = time.Minute
 // openStore opens the database, waiting for one that is still starting.
 func openStore(ctx context.Context, cfg config.Config, logger *slog.Logger, renewed func(reason string)) (*store.Store, error) {
 	options := store.Options{MaxConnections: cfg.DatabaseMaxConns, Renewed: renewed}
+	// A worker that is cut off must not hold its leases' rows beyond the leases.
+	options.Patience = min(5*time.Second, cfg.LeaseTTL/2)
 	deadline := time.Now().Add(waitForDatabase)
 	for pause := 100 * time.Millisecond; ; pause = min(2*pause, 2*time.Second) {
 		s, err := store.Open(ctx, cfg.DatabaseURL.Reveal(), options)

@@ -4,7 +4,8 @@
 //
 // A session is made by a Factory, run by a worker that holds the channel's
 // lease, and ends with its context. It knows no store: what it receives it
-// hands to its Host, what it shall send it is given.
+// hands to its Host, what it shall send it is given. How the channel is it tells
+// from the first step of Run on (Host.SetStatus).
 //
 // # What a session may rely on
 //

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -38,6 +39,10 @@ type Options struct {
 	// Now is the process's clock, for tests; nil means time.Now. Leases do not
 	// use it: they go by the database's clock.
 	Now func() time.Time
+	// Patience is how long PostgreSQL waits for a process that stands still, or is
+	// cut off, in mid-transaction, before it takes its locks away; 0 means 5 s. The
+	// DATABASE_URL's own idle_in_transaction_session_timeout comes first.
+	Patience time.Duration
 	// Renewed is told when this process has given the event logs new epochs, and why (place.go); nil: nobody.
 	Renewed func(reason string)
 }
@@ -69,7 +74,7 @@ func Open(ctx context.Context, databaseURL string, options Options) (*Store, err
 	switch scheme, _, _ := strings.Cut(databaseURL, "://"); scheme {
 	case "postgres", "postgresql":
 		s.dialect = postgresDialect
-		if s.sql, err = openPostgres(databaseURL, options.MaxConnections, s.places); err != nil {
+		if s.sql, err = openPostgres(databaseURL, options.MaxConnections, options.Patience, s.places); err != nil {
 			return nil, err
 		}
 		dialector = quietPostgres{&postgres.Dialector{Config: &postgres.Config{Conn: s.sql}}}
@@ -109,7 +114,7 @@ type quietPostgres struct{ *postgres.Dialector }
 // Explain implements gorm.Dialector.
 func (quietPostgres) Explain(string, ...any) string { return "" }
 
-func openPostgres(databaseURL string, maxConnections int, places *places) (*sql.DB, error) {
+func openPostgres(databaseURL string, maxConnections int, patience time.Duration, places *places) (*sql.DB, error) {
 	cfg, err := pgx.ParseConfig(databaseURL)
 	if err != nil {
 		return nil, fmt.Errorf("open the database: %w", err)
@@ -118,7 +123,10 @@ func openPostgres(databaseURL string, maxConnections int, places *places) (*sql.
 	// keep its locks: above all that on a lease, which would hold up the
 	// take-over by another worker.
 	if _, set := cfg.RuntimeParams[idleInTransaction]; !set {
-		cfg.RuntimeParams[idleInTransaction] = "5s"
+		if patience == 0 {
+			patience = 5 * time.Second
+		}
+		cfg.RuntimeParams[idleInTransaction] = strconv.FormatInt(patience.Milliseconds(), 10)
 	}
 	db := stdlib.OpenDB(*cfg, stdlib.OptionAfterConnect(places.admit))
 	if maxConnections == 0 {

@@ -69,6 +69,7 @@ func (w *Worker) enlist(ctx context.Context) (share int, err error) {
 	if w.o.Measures.PoolWorkers != nil {
 		w.o.Measures.PoolWorkers(len(pool))
 	}
+	w.accompanied.Store(len(pool) > 1)
 	if len(pool) < 2 {
 		return w.o.MaxChannels, nil
 	}

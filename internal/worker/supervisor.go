@@ -201,7 +201,6 @@ func (s *supervisor) serve(loaded inbox.OpenChannel) error {
 	}
 	ctx, cancel := context.WithCancelCause(s.holding.ctx)
 	defer cancel(errOver)
-	s.show(domain.ChannelConnecting, "", "Connecting.")
 	host := newHost(ctx, s, loaded)
 	session, err := s.open(loaded, host)
 	if err != nil {
@@ -296,7 +295,9 @@ func (s *supervisor) guard(what string, fn func() error) (err error) {
 	return fn()
 }
 
-// farewell shows that the channel waits for another worker.
+// farewell shows that the channel waits for another worker. When one lives, it
+// shows the channel as its own in a moment: at a stop every step of every
+// channel costs time, and the operators see what matters.
 func (s *supervisor) farewell() {
 	s.mu.Lock()
 	reason := s.reason
@@ -304,7 +305,7 @@ func (s *supervisor) farewell() {
 	if s.holding.ctx.Err() != nil {
 		return // not ours any more
 	}
-	if errors.Is(reason, errStopped) {
+	if errors.Is(reason, errStopped) && !s.w.accompanied.Load() {
 		s.show(domain.ChannelDisconnected, "worker_stopped", "The worker that ran this channel was stopped; another one will take it over.")
 	}
 	// A channel that was disabled shows what its admin did.

@@ -29,6 +29,8 @@ type Worker struct {
 	mediaRoom chan struct{} // a place for each download that may run
 	typeRoom  chan struct{} // a place for each typing signal under way
 	crew      crew          // belongs to the search loop
+	// accompanied: at the last look another worker of the pool lived.
+	accompanied atomic.Bool
 
 	mu          sync.Mutex // guards what follows
 	state       workerState
