@@ -80,7 +80,7 @@ func (b *fanBench) idleTurn(ctx context.Context, name string) (t idleTurn, err e
 	}
 	defer func() { err = errors.Join(err, s.stop()) }()
 	var before, after bool
-	if t.base, before, err = b.atRest(ctx, s, name); err != nil {
+	if t.base, before, err = s.atRest(ctx, b.settle, name == ours); err != nil {
 		return t, err
 	}
 	if name == ours {
@@ -95,7 +95,7 @@ func (b *fanBench) idleTurn(ctx context.Context, name string) (t idleTurn, err e
 	}
 	defer func() { err = errors.Join(err, crowd.close()) }()
 	t.took = crowd.joined.Took
-	if t.full, after, err = b.atRest(ctx, s, name); err != nil {
+	if t.full, after, err = s.atRest(ctx, b.settle, name == ours); err != nil {
 		return t, err
 	}
 	t.settled = before && after
@@ -134,27 +134,27 @@ func (s *fanServer) metric(ctx context.Context, name string) (float64, error) {
 	return value, nil
 }
 
-// atRest waits until a process's memory stays as it is, for an API node also until it has collected its garbage once, and
+// atRest waits until a process's memory stays as it is, for one of ours also until it has collected its garbage once, and
 // returns its resident bytes. Nothing is done to the process to that end, but that its metrics are read every second, as
 // Prometheus would. Go collects after two minutes at the latest.
-func (b *fanBench) atRest(ctx context.Context, s *fanServer, name string) (bytes float64, settled bool, err error) {
+func (s *fanServer) atRest(ctx context.Context, settle time.Duration, ours bool) (bytes float64, settled bool, err error) {
 	const steady, within = 10, 0.01 // so many seconds, up to this share
 	collected := func() (float64, error) {
-		if name != ours {
+		if !ours {
 			return 1, nil
 		}
 		return s.metric(ctx, "go_gc_duration_seconds_count")
 	}
 	var before float64
-	if name == ours {
+	if ours {
 		if before, err = collected(); err != nil {
 			return 0, false, err
 		}
 	}
-	ticker := time.NewTicker(min(time.Second, b.settle/steady))
+	ticker := time.NewTicker(min(time.Second, settle/steady))
 	defer ticker.Stop()
 	var recent []float64
-	for end := time.Now().Add(b.settle); time.Now().Before(end); {
+	for end := time.Now().Add(settle); time.Now().Before(end); {
 		select {
 		case <-ticker.C:
 		case <-ctx.Done():

@@ -50,7 +50,7 @@ func runWorkers(ctx context.Context, flags *flag.FlagSet, args []string, out io.
 	flags.IntVar(&o.bots, "bots", 200, "Telegram bots of a worker, each a channel")
 	flags.IntVar(&o.organizations, "organizations", 50, "organizations that share the bots")
 	flags.IntVar(&o.rounds, "rounds", 3, "inbound, takeover: rounds")
-	flags.DurationVar(&o.idle, "idle", time.Minute, "how long an idle worker is watched; a long poll takes 30 seconds")
+	flags.DurationVar(&o.idle, "idle", time.Minute, "idle: how long a worker is watched; a long poll takes 30 seconds")
 	flags.DurationVar(&o.settle, "settle", 150*time.Second, "idle: longest wait for a worker's memory to settle")
 	flags.IntVar(&o.messages, "messages", 20000, "inbound: messages of a turn, as fast as they go")
 	flags.IntVar(&o.rate, "rate", 200, "inbound: messages per second at which the latency is taken")

@@ -36,7 +36,7 @@ func (h *house) startFloor() (*fanServer, error) {
 	for i, bot := range h.telegram.Bots() {
 		tokens[i] = bot.Token
 	}
-	return listening(startSelf("floor", nil, workersFloor, "-database", h.database, "-redis", h.b.redisURL, "-api", h.bots.URL+"/bot%s/%s",
+	return listening(startSelf("floor", nil, workersFloor, "-database", h.database, "-redis", h.b.redisURL, "-api", h.botAPI.URL+"/bot%s/%s",
 		"-tokens", strings.Join(tokens, ",")))
 }
 

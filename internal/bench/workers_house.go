@@ -43,8 +43,8 @@ func runWorkerProcess(_ context.Context, flags *flag.FlagSet, args []string, out
 	return nil
 }
 
-// workersBench is one run of the benchmark. The simulated providers are in its own process, the product's nodes and
-// workers in theirs.
+// workersBench is one run of the benchmark. The simulated providers are in this process, whose ledgers tell when what
+// happened; the product's nodes, its workers and the floor are processes of their own.
 type workersBench struct {
 	workersOptions
 	scope    *scope
@@ -74,18 +74,16 @@ type house struct {
 	database string
 	db       *sql.DB
 	telegram *telegram.Server
-	bots     *httptest.Server
+	botAPI   *httptest.Server
 	cloud    *cloudapi.Server
 	graph    *httptest.Server
 	api      *fanServer
-	admins   []admin
-	ids      []int64 // of the bots
+	admins   []string        // an access token for each organization
+	ids      []int64         // of the bots
+	bots     map[int64]int64 // the bot of each channel
 	numbers  []cloudapi.Number
 	closers  []func() error
 }
-
-// admin may do everything in an organization.
-type admin struct{ token string }
 
 func (b *workersBench) settings(database string) []string {
 	return []string{
@@ -98,29 +96,15 @@ func (b *workersBench) settings(database string) []string {
 // newHouse makes an installation for so many bots, without channels.
 func (b *workersBench) newHouse(ctx context.Context, size int) (h *house, err error) {
 	b.houses++
-	h = &house{b: b, size: size, database: b.server.CreateDatabase(fmt.Sprintf("workers_%d", b.houses))}
+	h = &house{b: b, size: size, bots: map[int64]int64{}, database: b.server.CreateDatabase(fmt.Sprintf("workers_%d", b.houses))}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, h.close())
 		}
 	}()
-	quiet := slog.New(slog.DiscardHandler)
-	if h.telegram, err = telegram.New(telegram.Options{Logger: quiet, NoLimits: true, LedgerSize: 1 << 20}); err != nil {
+	if err = h.startProviders(ctx); err != nil {
 		return h, err
 	}
-	if h.cloud, err = cloudapi.New(cloudapi.Options{Logger: quiet}); err != nil {
-		return h, err
-	}
-	if err = errors.Join(h.telegram.Start(ctx), h.cloud.Start(ctx)); err != nil {
-		return h, err
-	}
-	h.bots, h.graph = httptest.NewServer(h.telegram.Handler()), httptest.NewServer(h.cloud.Handler())
-	h.onClose(func() error {
-		err := errors.Join(h.telegram.Close(), h.cloud.Close())
-		h.bots.Close()
-		h.graph.Close()
-		return err
-	})
 	if h.api, err = listening(startSelf("API node", append(b.settings(h.database), "WABA_API_URL="+h.graph.URL+"/v24.0"), fanAPICommand)); err != nil {
 		return h, err
 	}
@@ -132,7 +116,33 @@ func (b *workersBench) newHouse(ctx context.Context, size int) (h *house, err er
 		return h, fmt.Errorf("open the database: %w", err)
 	}
 	h.onClose(h.db.Close)
-	for i := range min(b.organizations, size) {
+	return h, h.register(ctx, min(b.organizations, size))
+}
+
+func (h *house) startProviders(ctx context.Context) (err error) {
+	quiet := slog.New(slog.DiscardHandler)
+	if h.telegram, err = telegram.New(telegram.Options{Logger: quiet, NoLimits: true, LedgerSize: 1 << 20}); err != nil {
+		return err
+	}
+	if h.cloud, err = cloudapi.New(cloudapi.Options{Logger: quiet}); err != nil {
+		return err
+	}
+	if err := errors.Join(h.telegram.Start(ctx), h.cloud.Start(ctx)); err != nil {
+		return err
+	}
+	h.botAPI, h.graph = httptest.NewServer(h.telegram.Handler()), httptest.NewServer(h.cloud.Handler())
+	h.onClose(func() error {
+		err := errors.Join(h.telegram.Close(), h.cloud.Close())
+		h.botAPI.Close()
+		h.graph.Close()
+		return err
+	})
+	return nil
+}
+
+// register makes the organizations.
+func (h *house) register(ctx context.Context, organizations int) error {
+	for i := range organizations {
 		var answer struct {
 			AccessToken string `json:"accessToken"`
 		}
@@ -140,11 +150,11 @@ func (b *workersBench) newHouse(ctx context.Context, size int) (h *house, err er
 			"organizationName": fmt.Sprint("Org ", i), "name": "Ada", "email": fmt.Sprintf("ada%d@example.com", i), "password": "correct horse battery",
 		}, &answer)
 		if err != nil {
-			return h, err
+			return err
 		}
-		h.admins = append(h.admins, admin{token: answer.AccessToken})
+		h.admins = append(h.admins, answer.AccessToken)
 	}
-	return h, nil
+	return nil
 }
 
 func (h *house) onClose(f func() error) { h.closers = append(h.closers, f) }
@@ -176,9 +186,11 @@ func (h *house) call(ctx context.Context, token, method, path string, body, into
 		return fmt.Errorf("%s %s: %w", method, path, err)
 	}
 	defer func() { _ = answer.Body.Close() }()
-	raw, err = io.ReadAll(answer.Body)
-	if err != nil || answer.StatusCode >= http.StatusBadRequest {
-		return fmt.Errorf("%s %s: %s %s (%w)", method, path, answer.Status, raw, err)
+	if raw, err = io.ReadAll(answer.Body); err != nil {
+		return fmt.Errorf("%s %s: %w", method, path, err)
+	}
+	if answer.StatusCode >= http.StatusBadRequest {
+		return fmt.Errorf("%s %s: %s %s", method, path, answer.Status, raw)
 	}
 	if into == nil {
 		return nil
@@ -196,11 +208,15 @@ func (h *house) addBots(ctx context.Context) error {
 			return err
 		}
 		h.ids = append(h.ids, bot.ID)
-		err = h.call(ctx, h.admins[i%len(h.admins)].token, http.MethodPost, "/api/channels",
-			map[string]any{"kind": "telegram", "name": bot.Name, "config": map[string]any{"botToken": bot.Token}}, nil)
+		var channel struct {
+			ID int64 `json:"id"`
+		}
+		err = h.call(ctx, h.admins[i%len(h.admins)], http.MethodPost, "/api/channels",
+			map[string]any{"kind": "telegram", "name": bot.Name, "config": map[string]any{"botToken": bot.Token}}, &channel)
 		if err != nil {
 			return err
 		}
+		h.bots[channel.ID] = bot.ID
 	}
 	for n := range h.customers() {
 		if _, err := h.telegram.AddCustomer(telegram.Customer{ID: customerID(n), FirstName: fmt.Sprint("Customer ", n)}); err != nil {
@@ -212,7 +228,7 @@ func (h *house) addBots(ctx context.Context) error {
 
 // startWorker starts a worker. host is what it calls the Telegram simulator, by which its calls are known there.
 func (h *house) startWorker(ctx context.Context, name, host string, settings ...string) (*fanServer, error) {
-	_, port, err := net.SplitHostPort(h.bots.Listener.Addr().String())
+	_, port, err := net.SplitHostPort(h.botAPI.Listener.Addr().String())
 	if err != nil {
 		return nil, err
 	}
@@ -223,7 +239,10 @@ func (h *house) startWorker(ctx context.Context, name, host string, settings ...
 	if err != nil {
 		return nil, err
 	}
-	return w, w.ready(ctx)
+	if err := w.ready(ctx); err != nil {
+		return nil, errors.Join(err, w.stop())
+	}
+	return w, nil
 }
 
 // connected waits until all channels are.
@@ -248,31 +267,6 @@ func (h *house) until(ctx context.Context, what, query string, want int) error {
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("waited %s for %s: the count is %d, wanted %d", patience, what, last, want)
-		case <-ticker.C:
-		}
-	}
-}
-
-// polled waits until every bot has a poll that meets the condition.
-func (h *house) polled(ctx context.Context, meets func(telegram.LongPoll) bool) error {
-	const patience = 2 * time.Minute
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	ticker := time.NewTicker(5 * time.Millisecond)
-	defer ticker.Stop()
-	for {
-		met := map[int64]bool{}
-		for _, p := range h.telegram.Ledger().Polls(0) {
-			if meets(p) {
-				met[p.Bot] = true
-			}
-		}
-		if len(met) >= len(h.ids) {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("%d of %d bots are polled after %s", len(met), len(h.ids), patience)
 		case <-ticker.C:
 		}
 	}
