@@ -14,9 +14,9 @@ SELECT ch.kind, c.id AS chat_id, c.contact_id, p.name AS contact_name
 	LEFT JOIN contacts p ON p.id = c.contact_id
 	WHERE ch.id = :organization AND ch.organization_id = :organization AND ch.deleted_at IS NULL \gset
 INSERT INTO messages (organization_id, chat_id, channel_id, channel_kind, type, content, media_id, location, template,
-		reply_to_id, reply_to_external_id, from_me, sender_user_id, sender_key, sender_name, status, external_id, client_message_id,
+		reply_to_id, reply_to_external_id, from_me, sender_user_id, sender_key, sender_name, status, priority, external_id, client_message_id,
 		provider_time, created_at)
-	VALUES (:organization, :chat_id, :organization, :kind, :type, :content, NULL, NULL, NULL, NULL, NULL, :from_me, NULL, '', :name, :status, :external, NULL, :at, :at)
+	VALUES (:organization, :chat_id, :organization, :kind, :type, :content, NULL, NULL, NULL, NULL, NULL, :from_me, NULL, '', :name, :status, :priority, :external, NULL, :at, :at)
 	ON CONFLICT DO NOTHING
 	RETURNING id, EXISTS (SELECT 1 FROM early_updates u WHERE u.channel_id = :organization AND u.external_id = :external) AS early \gset message_
 UPDATE chats AS c SET unread_count = c.unread_count + 1, status = CASE WHEN c.status = 'resolved' THEN 'open' ELSE c.status END, last_inbound_at = CASE WHEN c.last_inbound_at < :at THEN :at ELSE c.last_inbound_at END,

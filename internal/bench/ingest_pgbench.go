@@ -143,7 +143,7 @@ func (r pgbenchRun) variables() map[string]string {
 		"organizations": strconv.Itoa(r.customers.Organizations), "chats": strconv.Itoa(r.customers.Chats),
 		"begin": strconv.FormatInt(time.Now().UnixMilli(), 10), "n": "0",
 		"kind": "waba", "channels": "[17]", "body": string(webhookBody(1, 1, newExternalID(random), time.Now())),
-		"type": "text", "content": customerMessage, "from_me": "f", "name": customerName, "status": "received",
+		"type": "text", "content": customerMessage, "from_me": "f", "name": customerName, "status": "received", "priority": "0",
 		"events": "2", "event_names": "{message:new,chat:updated}", "event_data": textArray(r.probe.MessageEvent, r.probe.ChatEvent),
 	}
 }

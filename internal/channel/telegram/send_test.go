@@ -146,10 +146,14 @@ func TestOutcomes(t *testing.T) {
 		"half":            {says(200, `{"ok":true,"resu`), channel.Unknown, codeNoAnswer, 0},
 		"token repeated":  {fails(400, "Bad Request: bot "+token+" is odd", ""), channel.Refused, "provider_400", 0},
 	}
+	chat := int64(100)
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
 			a.script("sendMessage", c.answer)
-			_, err := s.Send(within(t), text("hello"))
+			out := text("hello")
+			chat++ // one that no earlier refusal holds up
+			out.Message.ChatID = chat
+			_, err := s.Send(within(t), out)
 			e := sendError(t, err)
 			assert.Equal(t, c.outcome, e.Outcome, e.Error())
 			assert.Equal(t, c.code, e.Code)
