@@ -25,22 +25,21 @@ const (
 	stalledBytes = 64 << 10
 )
 
-// connection watches one Engine.IO connection: what it sends, what is queued for it, whether it ever joins.
+// connection watches one Engine.IO connection: what it sends, what is queued for it, whether it has a socket.
 type connection struct {
 	conn   engine.Socket
 	server *Server
-	opened time.Time
 
 	packets *rate.Limiter
 	bytes   *rate.Limiter
 
-	queued   atomic.Int64                   // bytes that the library holds for the transport
-	flushed  atomic.Int64                   // bytes that the transport took from it
-	wire     atomic.Pointer[websocket.Conn] // what its frames go out by, once that is a WebSocket
-	joined   atomic.Bool
-	admitted atomic.Bool // it has a session now
-	cut      atomic.Bool
-	flushes  atomic.Pointer[func()] // what taken calls
+	queued  atomic.Int64                   // bytes that the library holds for the transport
+	flushed atomic.Int64                   // bytes that the transport took from it
+	wire    atomic.Pointer[websocket.Conn] // what its frames go out by, once that is a WebSocket
+	session atomic.Pointer[session]        // nil while it has none
+	without atomic.Int64                   // since when it has none, in nanoseconds of Unix time
+	cut     atomic.Bool
+	flushes atomic.Pointer[func()] // what taken calls
 
 	behind  time.Time // since when much is queued; belongs to the sweep, like the next one
 	tookSum int64     // what had been taken by then
@@ -89,10 +88,18 @@ func (s *Server) watchDirect(d *directSocket) *connection {
 }
 
 func (s *Server) newConnection(conn engine.Socket) *connection {
-	return &connection{
-		conn: conn, server: s, opened: time.Now(),
+	c := &connection{
+		conn: conn, server: s,
 		packets: rate.NewLimiter(floodPackets/2, floodPackets), bytes: rate.NewLimiter(floodBytes/2, floodBytes),
 	}
+	c.without.Store(time.Now().UnixNano())
+	return c
+}
+
+// leave notes the end of the connection's session: a client that says goodbye to the namespace may come back, but not stay.
+func (c *connection) leave(n *session) {
+	c.without.Store(time.Now().UnixNano())
+	c.session.CompareAndSwap(n, nil)
 }
 
 func (s *Server) unwatch(c *connection) {
@@ -113,13 +120,21 @@ func (s *Server) watched() []*connection {
 
 // onPacket sees every packet from the client, pongs too, before anything is done with it.
 func (c *connection) onPacket(args ...any) {
-	size := 1
-	if len(args) > 0 {
-		if p, isPacket := args[0].(*packet.Packet); isPacket {
-			size += int(packetSize(p))
-		}
+	p, isPacket := firstOf(args).(*packet.Packet)
+	if !isPacket {
+		return
 	}
-	c.allow(size)
+	size := 1 + int(packetSize(p))
+	if c.allow(size) && p.Type == packet.MESSAGE {
+		c.arrived(size)
+	}
+}
+
+// arrived counts a message, which the library queues if it is for a socket.
+func (c *connection) arrived(size int) {
+	if n := c.session.Load(); n != nil && n.arrived(size) {
+		c.close("flood")
+	}
 }
 
 // allow reports whether the client may send one more packet. If not, the connection is on its way out.
@@ -213,7 +228,7 @@ func packetSize(p *packet.Packet) int64 {
 // overdue says why a connection must go, if it must. The sweep calls it.
 func (c *connection) overdue(now time.Time) string {
 	switch {
-	case !c.joined.Load() && !c.admitted.Load() && now.Sub(c.opened) >= c.server.options.Limits.ConnectTimeout:
+	case c.session.Load() == nil && now.Sub(time.Unix(0, c.without.Load())) >= c.server.options.Limits.ConnectTimeout:
 		return "unjoined"
 	case c.stalled(now):
 		return "slow"

@@ -15,6 +15,7 @@ import (
 var (
 	errBinary       = errors.New("realtime: binary packets are not accepted")
 	errPayload      = errors.New("realtime: a packet whose payload is no JSON value")
+	errAnswer       = errors.New("realtime: an acknowledgement that nobody asked for")
 	errManyConnects = errors.New("realtime: too many connection attempts on one connection")
 )
 
@@ -76,6 +77,8 @@ func (d *textDecoder) Add(data any) error {
 		switch parser.PacketType(content[0]) - '0' {
 		case parser.BINARY_EVENT, parser.BINARY_ACK:
 			return errBinary
+		case parser.ACK: // the server asks for none
+			return errAnswer
 		case parser.CONNECT:
 			if d.connects.Add(1) > connectAttempts {
 				return errManyConnects

@@ -110,6 +110,7 @@ func (d *directSocket) Message(text bool, data []byte) {
 	}
 	switch kind, rest := data[0], data[1:]; kind {
 	case packetMessage:
+		d.watcher.arrived(len(data))
 		d.Emit("data", types.NewStringBuffer(bytes.Clone(rest)))
 	case packetPong:
 		d.pong()
@@ -124,6 +125,9 @@ func (d *directSocket) Message(text bool, data []byte) {
 		d.end("parse error", errPacket)
 	}
 }
+
+// Aside implements websocket.Handler.
+func (d *directSocket) Aside() { d.watcher.allow(0) }
 
 // Sent implements websocket.Handler.
 func (d *directSocket) Sent() { d.watcher.taken() }

@@ -191,17 +191,23 @@ func (e *Emitter) DisconnectOrganization(organizationID int64) {
 }
 
 // sessionRoom and apiKeyRoom name the sockets that must go when a sign-in or an API key ends. They are no rooms that sockets
-// join, which would cost each a kilobyte: the nodes find them among their sessions.
+// join, which would cost each a kilobyte: the nodes find them among their sessions. So they do when users and organizations
+// must go, although these have rooms: a socket that is being let in, and may wait for its replay, is in none yet.
 func sessionRoom(id string) string { return sessionPrefix + id }
 func apiKeyRoom(id int64) string   { return apiKeyPrefix + strconv.FormatInt(id, 10) }
 
 const (
 	sessionPrefix = "session_"
 	apiKeyPrefix  = "apikey_"
+
+	userPrefix         = "user_" // as in domain.UserRoom
+	organizationPrefix = "org_"  // as in domain.OrganizationRoom
 )
 
-func namesCredentials(room string) bool {
-	return strings.HasPrefix(room, sessionPrefix) || strings.HasPrefix(room, apiKeyPrefix)
+// namesRights reports whether a room stands for what lets sockets in.
+func namesRights(room string) bool {
+	return strings.HasPrefix(room, sessionPrefix) || strings.HasPrefix(room, apiKeyPrefix) ||
+		strings.HasPrefix(room, userPrefix) || strings.HasPrefix(room, organizationPrefix)
 }
 
 func (e *Emitter) disconnect(room string) {

@@ -1,6 +1,7 @@
 package realtime
 
 import (
+	"context"
 	"fmt"
 	"testing"
 	"time"
@@ -119,6 +120,92 @@ func TestFaultF13_Revocation(t *testing.T) {
 		}
 	}
 	require.Equal(t, 1, staying.Connections())
+}
+
+// Rights that end while a socket is being let in: after its token was read, or while it waits for its turn to replay. It is in
+// no room then. It is refused, and gets no event.
+func TestRevokedWhileItIsLetIn(t *testing.T) {
+	t.Parallel()
+	key := domain.Principal{OrganizationID: 1, UserID: 12, APIKeyID: 77}
+	for name, revoke := range map[string]func(e *Emitter){
+		"user":         func(e *Emitter) { e.DisconnectUser(12) },
+		"organization": func(e *Emitter) { e.DisconnectOrganization(1) },
+		"API key":      func(e *Emitter) { e.DisconnectAPIKey(77) },
+	} {
+		t.Run(name+", in the replay queue", func(t *testing.T) {
+			t.Parallel()
+			w, _ := miniWorld(t)
+			n := w.node(func(o *Options) { o.Limits.ConcurrentReplays, o.Limits.ConnectTimeout = 1, time.Hour })
+			w.log.commitMany(1, 2*replayAtOnce)
+			n.turns.places <- struct{}{} // somebody else replays
+			c := openWire(t, n)
+			c.send(fmt.Sprintf(`40{"token":%q,"lastSeq":0}`, w.auth.add(key)))
+			testkit.Eventually(t, "the wait", func() bool { return n.sessionsOf(12) == 1 })
+			revoke(n.Emitter())
+			waiting := n.onlySession(t)
+			testkit.Eventually(t, "the end to be heard", func() bool { return waiting.cause.Load() != nil })
+			<-n.turns.places
+			require.Equal(t, `44{"data":{"code":"unauthenticated","retry":false},"message":"`+messageInvalid+`"}`, c.text())
+			require.Zero(t, n.sessionsOf(12))
+		})
+		t.Run(name+", after the token was read", func(t *testing.T) {
+			t.Parallel()
+			w, _ := miniWorld(t)
+			auth := &lateAuth{fakeAuth: w.auth, read: make(chan struct{}), answer: make(chan struct{})}
+			n := w.node(func(o *Options) { o.Authenticator, o.Limits.RequestTimeout = auth, time.Hour })
+			c := openWire(t, n)
+			c.send(fmt.Sprintf(`40{"token":%q}`, w.auth.add(key)))
+			within(t, "the token to be read", auth.read)
+			revoke(n.Emitter())
+			testkit.Eventually(t, "the end to be heard", func() bool { return n.endings.since(time.Time{}.Add(1), key) })
+			close(auth.answer)
+			require.Contains(t, c.text(), messageInvalid)
+			require.Zero(t, n.sessionsOf(12))
+			// Who asks afterwards is not concerned.
+			auth.set(func(a *fakeAuth) { a.invalid = map[int64]bool{} })
+			joinWire(t, n, w.user(1, 13)).alive(1)
+		})
+	}
+}
+
+// lateAuth reads a token at once and answers later.
+type lateAuth struct {
+	*fakeAuth
+	read   chan struct{} // gets one token for each that was read
+	answer chan struct{} // closed: answer
+}
+
+func (a *lateAuth) Authenticate(ctx context.Context, token string) (domain.Principal, error) {
+	p, err := a.fakeAuth.Authenticate(ctx, token)
+	select {
+	case a.read <- struct{}{}:
+		<-a.answer
+	case <-a.answer:
+	}
+	return p, err
+}
+
+// Endings are remembered within bounds: when there are too many, nobody is let in who asked before.
+func TestEndingsAreBounded(t *testing.T) {
+	t.Parallel()
+	var e endings
+	p := domain.Principal{UserID: 1, OrganizationID: 2, SessionID: "x"}
+	began := time.Now()
+	require.False(t, e.since(began, p))
+	e.note(sessionRoom("y"))
+	e.note(domain.UserRoom(2))
+	require.False(t, e.since(began, p))
+	e.note(sessionRoom("x"))
+	require.True(t, e.since(began, p))
+	require.False(t, e.since(time.Now().Add(time.Second), p))
+	e.expire(time.Now().Add(time.Second))
+	require.False(t, e.since(began, p))
+	for i := range 2 * endingsKept {
+		e.note(domain.UserRoom(int64(i + 10)))
+	}
+	require.Len(t, e.at, endingsKept)
+	require.True(t, e.since(began, p))
+	require.False(t, e.since(time.Now().Add(time.Second), p))
 }
 
 // unsubscribed checks that who left a chat hears nothing more from it, on the other node too.

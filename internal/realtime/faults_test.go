@@ -106,6 +106,8 @@ func TestGarbageFromRedis(t *testing.T) {
 		packet(2, "/", nil), packet(2, "/", []any{}), packet(2, "/", []any{1}), packet(2, "/", []any{"disconnect"}),
 		packet(2, "/other", []any{"bad"}), packet(77, "/", []any{"bad"}), packet(1, "/", []any{"bad"}), packet("2", "/", []any{"bad"}),
 		packet(2, "/", []any{"bad", nan()}), packet(2, 5, []any{"bad"}), packet(2, "/", "bad"), packet(5, "/", []any{"bad"}),
+		pack([]any{"uid", map[string]any{"type": 2, "nsp": "/", "data": []any{"bad"}, "id": 5}, map[string]any{"rooms": []string{}}}),
+		[]byte(`{"type":6,"data":["event",1,1,"bad",{"x":"` + "\xff" + `"},"2026-01-01T00:00:00.000Z","` + testEpoch + `"]}`),
 		pack([]any{"uid", nil, nil}), pack([]any{}), pack(map[string]any{"a": 1}), pack([]any{1, 2, 3}),
 		pack([]any{"uid", map[string]any{"type": 2, "nsp": "/", "data": []any{"bad", map[any]any{1: 2}}}, nil}),
 	}
@@ -148,7 +150,7 @@ func FuzzRedisMessages(f *testing.F) {
 			}
 		}
 		everyone := func(int64) bool { return true }
-		if r, err := checkRequest(string(raw), everyone); err == nil && r.event == nil && r.canonical == "" {
+		if r, err := checkRequest(string(raw), everyone); err == nil && r.event == nil && r.canonical == "" && r.ended == "" {
 			t.Fatalf("accepted nothing: %q", raw)
 		}
 	})

@@ -187,7 +187,9 @@ func (f *feed) receive(e domain.Event) {
 	case e.Seq <= f.cursor:
 		return
 	case e.Seq == f.cursor+1:
-		f.advance(e)
+		if !f.advance(e) {
+			f.armGap(f.hub.limits.GapGrace)
+		}
 		f.advanceEarly()
 	default:
 		f.target = max(f.target, e.Seq)
@@ -206,7 +208,9 @@ func (f *feed) advanceEarly() {
 			break
 		}
 		delete(f.early, e.Seq)
-		f.advance(e)
+		if !f.advance(e) {
+			f.armGap(f.hub.limits.GapGrace)
+		}
 	}
 	for seq := range f.early {
 		if seq <= f.cursor { // the log was faster
@@ -215,17 +219,17 @@ func (f *feed) advanceEarly() {
 	}
 }
 
-// advance broadcasts the event behind the cursor.
-func (f *feed) advance(e domain.Event) {
+// advance broadcasts the event behind the cursor. It reports false when the event cannot be sent.
+func (f *feed) advance(e domain.Event) bool {
 	fr, err := newFrame(e)
 	if err != nil {
 		// It cannot come from our own log, which holds only JSON: read what is written there instead.
 		f.hub.logger.Error("[Socket.IO] send error", slog.Int64("organizationId", f.organizationID), slog.Any("error", err))
 		f.target = max(f.target, e.Seq)
-		f.armGap(f.hub.limits.GapGrace)
-		return
+		return false
 	}
 	f.advanceFrame(fr)
+	return true
 }
 
 func (f *feed) advanceFrame(fr *frame) {
@@ -285,14 +289,18 @@ func (f *feed) healed(after int64, epoch string, p domain.EventPage, err error) 
 	f.target = max(f.target, p.Head)
 	count := 0
 	for _, e := range p.Events {
-		if e.Seq == f.cursor+1 {
-			count++
-			f.advance(e)
+		if e.Seq != f.cursor+1 {
+			continue
 		}
+		if !f.advance(e) {
+			f.armGap(retryRead) // the log itself holds it: do not spin
+			break
+		}
+		count++
 	}
 	f.hub.metrics.Healed(count)
 	f.advanceEarly()
-	if f.cursor < f.target {
+	if f.cursor < f.target && !f.gapSet {
 		if count == 0 {
 			// The head is ahead of what can be read; do not spin.
 			f.target = max(f.cursor, p.Head)

@@ -195,6 +195,26 @@ func TestFeedHearsOfWhatRedisNeverBrought(t *testing.T) {
 	s.expect(t, 1, 1702)
 }
 
+// An event that cannot be sent does not make the feed read the log as fast as it can.
+func TestPoisonInTheLog(t *testing.T) {
+	t.Parallel()
+	log := newFakeLog()
+	b := newBench(t, log)
+	s := &sink{}
+	b.join(s, start{})
+	log.commitMany(1, 3)
+	s.expect(t, 1, 3)
+	log.commitMany(1, 3)
+	log.set(func(l *fakeLog) { l.events[1][4].Data = json.RawMessage("no JSON") })
+	s.expect(t, 1, 4)
+	before, began := b.counts.of("read gap"), time.Now()
+	testkit.Eventually(t, "some reads", func() bool { return b.counts.of("read gap") >= before+3 })
+	require.Greater(t, time.Since(began), 2*retryRead, "with pauses in between")
+	require.EqualValues(t, 4, s.last())
+	log.set(func(l *fakeLog) { l.events[1][4].Data = json.RawMessage("{}") })
+	s.expect(t, 1, 6)
+}
+
 func TestReplayThenLive(t *testing.T) {
 	t.Parallel()
 	log := newFakeLog()

@@ -3,6 +3,7 @@ package realtime
 import (
 	"encoding/json"
 	"fmt"
+	"unicode/utf8"
 
 	"github.com/zishang520/socket.io/servers/socket/v3"
 	"github.com/zishang520/socket.io/v3/pkg/types"
@@ -26,8 +27,8 @@ func (f *frame) size() int { return f.wire.Len() }
 
 // newFrame encodes an event. Its data goes out byte for byte, without being decoded on the way.
 func newFrame(e domain.Event) (*frame, error) {
-	if !json.Valid(e.Data) {
-		return nil, fmt.Errorf("realtime: the data of event %d is not JSON", e.Seq)
+	if !json.Valid(e.Data) || !utf8.Valid(e.Data) { // a text message with anything else would end every connection that gets it
+		return nil, fmt.Errorf("realtime: the data of event %d is not JSON in UTF-8", e.Seq)
 	}
 	text, err := eventText(e.Name, e.Data, e.Meta())
 	if err != nil {

@@ -44,13 +44,7 @@ func (s *Server) admit(sock *socket.Socket, next func(*socket.ExtendedError)) {
 	defer cancel()
 	n, refused := s.authenticate(ctx, sock)
 	if refused != nil {
-		s.metrics.AuthenticationFailed(refused.reason)
-		attributes := []any{slog.String("socketId", string(sock.Id())), slog.String("reason", refused.reason)}
-		if refused.code == domain.CodeUnavailable {
-			s.logger.Error("[Socket.IO] authentication failed", append(attributes, slog.Any("error", refused.cause))...)
-		} else {
-			s.logger.Warn("[Socket.IO] authentication failed", attributes...)
-		}
+		s.tellRefused(sock, refused)
 		next(refused.extended())
 		return
 	}
@@ -69,8 +63,31 @@ func (s *Server) admit(sock *socket.Socket, next func(*socket.ExtendedError)) {
 		return
 	}
 	s.waitForReplay(n, gone)
+	if n.cause.Load() != nil || expired(n.principal) {
+		n.end()
+		s.tellRefused(sock, errInvalid)
+		next(errInvalid.extended())
+		return
+	}
 	next(nil)
 	s.waitForJoin(sock, gone)
+}
+
+// errInvalid is the refusal of credentials that let nobody in, or no more.
+var errInvalid = &refusal{reason: "invalid_token", code: domain.CodeUnauthenticated, message: messageInvalid}
+
+func (s *Server) tellRefused(sock *socket.Socket, refused *refusal) {
+	s.metrics.AuthenticationFailed(refused.reason)
+	attributes := []any{slog.String("socketId", string(sock.Id())), slog.String("reason", refused.reason)}
+	if refused.code == domain.CodeUnavailable {
+		s.logger.Error("[Socket.IO] authentication failed", append(attributes, slog.Any("error", refused.cause))...)
+	} else {
+		s.logger.Warn("[Socket.IO] authentication failed", attributes...)
+	}
+}
+
+func expired(p domain.Principal) bool {
+	return !p.ExpiresAt.IsZero() && !time.Now().Before(p.ExpiresAt)
 }
 
 // waitForJoin returns when the library has let the socket in. Its caller reads the connection: the library tells the client
@@ -99,20 +116,26 @@ func (s *Server) authenticate(ctx context.Context, sock *socket.Socket) (*sessio
 		return nil, &refusal{reason: "no_token", code: domain.CodeUnauthenticated, message: messageNoToken}
 	}
 	if token == "" || len(token) > longestToken {
-		return nil, &refusal{reason: "invalid_token", code: domain.CodeUnauthenticated, message: messageInvalid}
+		return nil, errInvalid
 	}
+	began := time.Now()
 	principal, err := s.identify(ctx, token)
 	if err != nil {
 		if code := codeOf(err); code == domain.CodeUnauthenticated || code == domain.CodeForbidden {
-			return nil, &refusal{reason: "invalid_token", code: domain.CodeUnauthenticated, message: messageInvalid}
+			return nil, errInvalid
 		}
 		return nil, &refusal{reason: "unavailable", code: domain.CodeUnavailable, message: messageUnavailable, cause: err}
 	}
-	if principal.UserID <= 0 || principal.OrganizationID <= 0 ||
-		(!principal.ExpiresAt.IsZero() && !time.Now().Before(principal.ExpiresAt)) {
-		return nil, &refusal{reason: "invalid_token", code: domain.CodeUnauthenticated, message: messageInvalid}
+	if principal.UserID <= 0 || principal.OrganizationID <= 0 || expired(principal) {
+		return nil, errInvalid
 	}
-	return s.open(ctx, sock, principal, auth)
+	n, refused := s.open(ctx, sock, principal, auth)
+	if refused == nil && s.endings.since(began, principal) {
+		// They ended after the token was read, and perhaps before the session was there to be found.
+		n.end()
+		return nil, errInvalid
+	}
+	return n, refused
 }
 
 // identify asks who a token belongs to, once there is a place to.
@@ -138,12 +161,12 @@ func (s *Server) open(ctx context.Context, sock *socket.Socket, p domain.Princip
 		from = start{seq: now.Seq, epoch: now.Epoch}
 	}
 	n := newSession(s, sock, p, f, from)
-	if !n.connection.admitted.CompareAndSwap(false, true) {
+	if !n.connection.session.CompareAndSwap(nil, n) {
 		s.hub.release(f)
 		return nil, &refusal{reason: "again", code: domain.CodeConflict, message: messageAgain}
 	}
 	if !s.remember(n) {
-		n.connection.admitted.Store(false)
+		n.connection.session.Store(nil)
 		s.hub.release(f)
 		return nil, &refusal{reason: "too_many_sockets", code: domain.CodeRateLimited, message: messageTooMany}
 	}

@@ -50,7 +50,7 @@ type relayEnds struct {
 	wanted    func(organizationID int64) bool // whether hear has a use for an organization's events
 	hear      func(domain.Event)              // takes the committed events
 	connected func()                          // told after every (re)connect: something may have been missed
-	ended     func(credentials string)        // takes the names of sign-ins and API keys that are no more: see sessionRoom
+	ended     func(rights string)             // takes the names of users, sign-ins and so on that must go: see sessionRoom
 }
 
 func newRelay(o Options, ends relayEnds) *relay {

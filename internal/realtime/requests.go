@@ -60,6 +60,9 @@ type syncEvent struct {
 
 // handle takes one event of the client. The library calls it in the socket's own queue, one event after the other.
 func (n *session) handle(args ...any) {
+	if !n.come() {
+		return
+	}
 	var ack socket.Ack
 	if last := len(args) - 1; last >= 0 {
 		if f, isAck := args[last].(socket.Ack); isAck {

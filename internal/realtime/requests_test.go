@@ -1,12 +1,16 @@
 package realtime
 
 import (
+	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -241,6 +245,106 @@ func TestRateAndRoomLimits(t *testing.T) {
 	require.ErrorAs(t, err, &refused)
 	require.Contains(t, refused.Message, "Too many connections")
 	w.connect(n, w.user(1, 12), nil)
+}
+
+// slowChats answers when it is told to, or the time is over.
+type slowChats struct {
+	fakeChats
+	asked  atomic.Int64
+	answer chan struct{} // closed: answer
+}
+
+func (c *slowChats) ChatInOrganization(ctx context.Context, organizationID, chatID int64) (bool, error) {
+	c.asked.Add(1)
+	select {
+	case <-c.answer:
+		return c.fakeChats.ChatInOrganization(ctx, organizationID, chatID)
+	case <-ctx.Done():
+		return false, fmt.Errorf("look for a chat: %w", ctx.Err())
+	}
+}
+
+// A database that hangs delays an answer by RequestTimeout, and no more; what needs none of it, and other sockets, do not wait
+// beyond their turn. A client that gave up waiting is not disturbed by the late answer.
+func TestAnswersWhenTheDatabaseHangs(t *testing.T) {
+	t.Parallel()
+	w, _ := miniWorld(t)
+	chats := &slowChats{answer: make(chan struct{})}
+	n := w.node(func(o *Options) { o.Chats, o.Limits.RequestTimeout = chats, 300*time.Millisecond })
+	c, other := w.connect(n, w.user(1, 10), nil), w.connect(n, w.user(1, 11), nil)
+	impatient, giveUp := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer giveUp()
+	_, err := c.EmitAck(impatient, "subscribe:chat", map[string]any{"chatId": 1001})
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	w.quiet(other)
+	answer := ask(t, c, "subscribe:chat", map[string]any{"chatId": 1002})
+	require.Contains(t, answer, `"code":"unavailable"`)
+	require.EqualValues(t, 2, chats.asked.Load())
+	require.Equal(t, 2, w.counts.of("event subscribe:chat unavailable"))
+	close(chats.answer)
+	require.JSONEq(t, okAnswer, ask(t, c, "subscribe:chat", map[string]any{"chatId": 1001}))
+	require.Equal(t, 1, c.Connections())
+}
+
+// What a client sends while the database hangs waits within bounds; beyond, the connection is closed.
+func TestWaitingEventsAreBounded(t *testing.T) {
+	t.Parallel()
+	w, _ := miniWorld(t)
+	chats := &slowChats{answer: make(chan struct{})}
+	n := w.node(func(o *Options) { o.Chats, o.Limits.RequestTimeout = chats, time.Hour })
+	healthy := w.connect(n, w.user(1, 10), nil)
+	const pause = 50 * time.Millisecond
+	for name, send := range map[string]struct {
+		every int // pauses
+		many  int
+		text  string
+	}{ // half as fast as is allowed, whatever the machine
+		"many":  {1, 25, `42["subscribe:chat",{"chatId":1001}]`},
+		"large": {2, 1, `42["x","` + strings.Repeat("x", 25<<10) + `"]`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			user := int64(20 + len(name))
+			c := joinWire(t, n, w.user(1, user))
+			c.send(`42["subscribe:chat",{"chatId":1002}]`)
+			for i := 0; n.sessionsOf(user) > 0; i++ {
+				require.NoError(t, testkit.Context(t).Err(), "what waits grows without bounds")
+				if i%send.every == 0 {
+					c.raw(bytes.Repeat(textFrame(send.text), send.many))
+				}
+				<-time.After(pause)
+			}
+			c.ended()
+		})
+	}
+	t.Run("healthy", func(t *testing.T) {
+		t.Parallel()
+		w.quiet(healthy)
+	})
+}
+
+// What waited is not carried out for a socket that is gone.
+func TestWaitingEventsOfASocketThatIsGone(t *testing.T) {
+	t.Parallel()
+	w, _ := miniWorld(t)
+	chats := &slowChats{answer: make(chan struct{})}
+	n := w.node(func(o *Options) { o.Chats, o.Limits.RequestTimeout = chats, time.Hour })
+	c := joinWire(t, n, w.user(1, 10))
+	s := n.onlySession(t)
+	for i := range 20 {
+		c.send(fmt.Sprintf(`42["subscribe:chat",{"chatId":%d}]`, 1001+i))
+	}
+	waiting := func() int {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return s.waiting
+	}
+	testkit.Eventually(t, "all to wait", func() bool { return waiting() == 19 })
+	require.NoError(t, c.conn.Close())
+	testkit.Eventually(t, "the end", func() bool { return n.ConnectedClients() == 0 })
+	close(chats.answer)
+	testkit.Eventually(t, "all to be dropped", func() bool { return waiting() == 0 })
+	require.EqualValues(t, 1, chats.asked.Load())
 }
 
 func FuzzPayload(f *testing.F) {

@@ -76,9 +76,17 @@ func (r *response) Write(data []byte) (int, error) {
 	return r.inner.Write(data)
 }
 
-// Hijack implements http.Hijacker, for the upgrade.
+// Hijack implements http.Hijacker, for the upgrade. What the library writes after it, when the handshake fails in the end,
+// would go to a connection that is no more HTTP's.
 func (r *response) Hijack() (net.Conn, *bufio.ReadWriter, error) {
-	return http.NewResponseController(r.inner).Hijack()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.over {
+		return nil, nil, errOver
+	}
+	conn, buffered, err := http.NewResponseController(r.inner).Hijack()
+	r.over = err == nil
+	return conn, buffered, err
 }
 
 // SetReadDeadline and SetWriteDeadline serve http.ResponseController.

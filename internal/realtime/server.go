@@ -7,9 +7,11 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"slices"
 	"sync"
 	"time"
 
+	gorilla "github.com/gorilla/websocket"
 	redisadapter "github.com/zishang520/socket.io/adapters/redis/v3"
 	"github.com/zishang520/socket.io/adapters/redis/v3/adapter"
 	"github.com/zishang520/socket.io/servers/engine/v3"
@@ -47,6 +49,7 @@ type Server struct {
 	authenticating chan struct{}
 
 	connections connections
+	endings     endings
 
 	ctx           context.Context //nolint:containedctx // the life of the server's goroutines and requests
 	cancel        context.CancelFunc
@@ -99,7 +102,7 @@ func New(o Options) (*Server, error) {
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.adapterCtx, s.cancelAdapter = context.WithCancel(s.ctx)
 	s.hub = newHub(o.Log, o.Logger, o.Metrics, o.Limits)
-	s.relay = newRelay(o, relayEnds{wanted: s.hub.wants, hear: s.hub.hear, connected: s.hub.askHeads, ended: s.credentialsEnded})
+	s.relay = newRelay(o, relayEnds{wanted: s.hub.wants, hear: s.hub.hear, connected: s.hub.askHeads, ended: s.rightsEnded})
 	s.spent = newContext(&http.Request{Method: http.MethodGet, URL: &url.URL{}, Header: http.Header{}, Body: http.NoBody})
 	s.noTransport = transports.MakeTransport()
 	s.turns = newTurns(o.Limits)
@@ -183,6 +186,8 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	case r.URL.Query().Has("j"):
 		// JSONP lets pages of any origin read the answers; no client has needed it for ten years.
 		refuse(w, http.StatusBadRequest, "JSONP polling is not supported.")
+	case waitsForNothing(r):
+		refuse(w, http.StatusBadRequest, "A WebSocket needs an upgrade.")
 	case beginsConnection(r) && !s.pass(w, r):
 	default:
 		if r.Body != nil {
@@ -198,6 +203,14 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 		defer done()
 		s.engine.ServeHTTP(answer, r)
 	}
+}
+
+// waitsForNothing reports whether a request names a WebSocket's session and is no upgrade. The library gives it to the
+// transport, which has no use for it: nobody would answer, and it would outlive the session, and hold up the HTTP server's
+// shutdown.
+func waitsForNothing(r *http.Request) bool {
+	query := r.URL.Query()
+	return query.Get("transport") == transports.WEBSOCKET && query.Get("sid") != "" && !gorilla.IsWebSocketUpgrade(r)
 }
 
 const messageStopping = "The server is starting or stopping. Try again."
@@ -392,6 +405,7 @@ func (s *Server) sweep() {
 		case <-s.ctx.Done():
 			return
 		case now := <-ticker.C:
+			s.endings.expire(now.Add(-2 * s.options.Limits.RequestTimeout))
 			for _, c := range s.watched() {
 				if reason := c.overdue(now); reason != "" {
 					c.close(reason)
@@ -403,12 +417,13 @@ func (s *Server) sweep() {
 	}
 }
 
-// credentialsEnded disconnects the sockets that were let in with a sign-in or an API key that is no more: see sessionRoom.
-func (s *Server) credentialsEnded(name string) {
+// rightsEnded disconnects the sockets that were let in, or are being let in, by a right that is no more: see sessionRoom.
+func (s *Server) rightsEnded(name string) {
+	s.endings.note(name) // before the look: see open
 	s.mu.RLock()
 	var gone []*session
 	for n := range s.sessions {
-		if p := n.principal; (p.SessionID != "" && sessionRoom(p.SessionID) == name) || (p.APIKeyID != 0 && apiKeyRoom(p.APIKeyID) == name) {
+		if slices.Contains(rightsOf(n.principal), name) {
 			gone = append(gone, n)
 		}
 	}

@@ -33,6 +33,8 @@ type session struct {
 	mu       sync.Mutex // guards what follows
 	attached bool
 	ended    bool
+	waiting  int // packets of the client that were not come to yet
+	bytes    int // of these, about
 	expiry   *time.Timer
 	turn     func()              // gives the turn to replay back; nil without one
 	typing   map[int64]time.Time // chats with typing on, and when that was last passed on; only the socket's own goroutine writes
@@ -92,7 +94,10 @@ func (n *session) tell() { n.connection.tell() }
 // begin joins the rooms and the feed. The library calls it in the socket's queue, right after the client was told that it is
 // connected.
 func (n *session) begin() {
-	n.connection.joined.Store(true)
+	if n.cause.Load() != nil {
+		n.leave() // its rights ended while it was let in: it gets nothing
+		return
+	}
 	rooms := []socket.Room{
 		socket.Room(domain.OrganizationRoom(n.principal.OrganizationID)), socket.Room(domain.UserRoom(n.principal.UserID)),
 	}
@@ -112,9 +117,6 @@ func (n *session) begin() {
 	drained := func() { n.feed.drained(&n.member) }
 	n.connection.flushes.Store(&drained)
 	n.feed.post(func(f *feed) { f.attach(&n.member, n.from) })
-	if n.cause.Load() != nil {
-		n.leave() // its credentials ended while it was let in
-	}
 }
 
 // end gives everything back. It may be called more than once, and before begin.
@@ -131,10 +133,30 @@ func (n *session) end() {
 		n.mu.Unlock()
 		n.live()
 		n.connection.flushes.Store(nil)
-		n.connection.admitted.Store(false)
+		n.connection.leave(n)
 		n.server.forget(n)
 		n.server.hub.release(n.feed)
 	})
+}
+
+// arrived counts a packet that the library queues for the session, and reports whether there are too many. The queue has no
+// bound of its own, and while the database does not answer, each event takes as long as it may.
+func (n *session) arrived(size int) (tooMany bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.waiting++
+	n.bytes += size
+	return n.waiting > floodPackets || n.bytes > 2*floodBytes
+}
+
+// come reports whether an event, whose turn has come, is to be carried out: not when its socket is gone.
+func (n *session) come() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.waiting--; n.waiting <= 0 {
+		n.bytes = 0
+	}
+	return !n.ended
 }
 
 // disconnected is what the library calls when the socket has ended, possibly twice.

@@ -41,7 +41,11 @@ type webSocket struct {
 	upgrade bool // of a connection that began with polling
 	watcher atomic.Pointer[connection]
 	heard   atomic.Int32 // listeners that an upgrade has attached: of packets, of errors, of the end
+	early   int          // frames before the upgrade is made; belongs to whoever reads
 }
+
+// earlyFrames is how many frames a client may send before the server has made the upgrade: it needs two.
+const earlyFrames = 100
 
 var _ websocket.Handler = (*webSocket)(nil)
 
@@ -137,8 +141,32 @@ func (t *webSocket) DoClose(done types.Callable) {
 	}
 }
 
+// soon reports whether a frame may be taken that comes before the upgrade is made; afterwards, the connection counts.
+func (t *webSocket) soon() bool {
+	if t.watcher.Load() != nil {
+		return true
+	}
+	if t.early++; t.early <= earlyFrames {
+		return true
+	}
+	t.conn.Abort()
+	return false
+}
+
+// Aside implements websocket.Handler.
+func (t *webSocket) Aside() {
+	if t.soon() {
+		if c := t.watcher.Load(); c != nil {
+			c.allow(0)
+		}
+	}
+}
+
 // Message implements websocket.Handler.
 func (t *webSocket) Message(text bool, data []byte) {
+	if !t.soon() {
+		return
+	}
 	data = bytes.Clone(data)
 	if text {
 		t.OnData(types.NewStringBuffer(data))

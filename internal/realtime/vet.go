@@ -30,7 +30,7 @@ const (
 )
 
 // request is a checked message of the request channel: a committed event, or an order for the adapter in the form in which
-// it is passed on, or the name of credentials that ended, or nothing: an event that nobody here wants.
+// it is passed on, or the name of rights that ended, or nothing: an event that nobody here wants.
 type request struct {
 	event     *domain.Event
 	canonical string
@@ -48,6 +48,17 @@ type order struct {
 type orderTarget struct {
 	Rooms  []socket.Room `json:"rooms"`
 	Except []socket.Room `json:"except"`
+}
+
+// endsRights returns the name of those whose rights the order says have ended; "" if it is another order.
+func (o order) endsRights() string {
+	if o.Type != redisadapter.REMOTE_DISCONNECT || !o.Close || len(o.Opts.Rooms) != 1 || len(o.Opts.Except) > 0 {
+		return ""
+	}
+	if room := string(o.Opts.Rooms[0]); namesRights(room) {
+		return room
+	}
+	return ""
 }
 
 // checkRequest reads a message of the request channel. Requests that ask for an answer (fetchSockets, allRooms, broadcasts
@@ -81,8 +92,8 @@ func checkRequest(payload string, wanted func(organizationID int64) bool) (reque
 		if r.Opts == nil {
 			return request{}, errors.New("a request for a single socket")
 		}
-		if rooms := r.Opts.Rooms; r.Type == redisadapter.REMOTE_DISCONNECT && len(rooms) == 1 && namesCredentials(string(rooms[0])) {
-			return request{ended: string(rooms[0])}, nil
+		if room := r.endsRights(); room != "" {
+			return request{ended: room}, nil
 		}
 		canonical, err := json.Marshal(r.order)
 		return request{canonical: string(canonical)}, err
@@ -149,6 +160,9 @@ func checkBroadcast(payload string) error {
 	}
 	if p.Packet.Type != parser.EVENT || (p.Packet.Nsp != "" && p.Packet.Nsp != "/") {
 		return errors.New("a broadcast that is no event of the default namespace")
+	}
+	if p.Packet.Id != nil { // clients would answer, and nobody listens
+		return errors.New("a broadcast that wants to be acknowledged")
 	}
 	args, isList := p.Packet.Data.([]any)
 	if !isList || len(args) == 0 {

@@ -17,11 +17,12 @@ const keptQueue = 8
 // Conn is a connection. Make it with Loop.Add.
 type Conn struct {
 	// What every frame needs comes first: with thousands of connections, each cache line that a broadcast touches counts.
-	mu        sync.Mutex // guards state, scheduled, ponging, told, queue, offset and farewell
+	mu        sync.Mutex // guards state, scheduled, ponging, told, left, queue, offset and farewell
 	state     connState
 	scheduled bool // stands in the lane's line, is being written, or drains
 	ponging   bool // a pong is in the queue
 	told      bool // Closed was called, or is about to be
+	left      bool // the peer has said goodbye
 	queue     []*Frame
 	offset    int          // bytes of queue[0] that are written
 	queued    atomic.Int64 // bytes
@@ -38,7 +39,8 @@ type Conn struct {
 	cause    error // why it ended before Start; guarded by mu
 	started  atomic.Bool
 	reading  atomic.Int32 // where it is watched: a state of reading
-	parser   parser       // belongs to whoever reads
+	parser   parser       // belongs to whoever reads, like deaf
+	deaf     bool         // the peer broke a rule: what it says is read and not looked at
 }
 
 type connState uint8
@@ -52,13 +54,29 @@ const (
 func newConn(l *Loop, conn net.Conn, h Handler) *Conn {
 	lane := l.lanes[int(l.next.Add(1))%len(l.lanes)]
 	c := &Conn{loop: l, conn: conn, handler: h, lane: lane, done: make(chan struct{}), parser: parser{limit: l.limits.MessageBytes}}
-	if tcp, isTCP := conn.(*net.TCPConn); isTCP {
+	if tcp := below(conn); tcp != nil {
 		_ = tcp.SetWriteBuffer(l.limits.SendBuffer) // else the kernel takes megabytes for a peer that does not read
+	}
+	if tcp, isTCP := conn.(*net.TCPConn); isTCP {
 		if raw, err := tcp.SyscallConn(); err == nil {
 			c.raw = raw
 		}
 	}
 	return c
+}
+
+// below finds the TCP connection beneath TLS, or conn itself; nil if it is something else.
+func below(conn net.Conn) *net.TCPConn {
+	for {
+		switch layer := conn.(type) {
+		case *net.TCPConn:
+			return layer
+		case interface{ NetConn() net.Conn }:
+			conn = layer.NetConn()
+		default:
+			return nil
+		}
+	}
 }
 
 // RemoteAddr is where the peer is.
@@ -255,13 +273,14 @@ func (c *Conn) leaving() bool {
 	return c.state != stateOpen
 }
 
-// closeWrite follows the close frame: the peer sees the end and closes, which ends the reading here.
+// closeWrite follows the close frame: the peer sees the end and closes, which ends the reading here. To close at once while
+// the peer still sends would make the kernel reset the connection, and the close frame be lost with its code.
 func (c *Conn) closeWrite() {
 	c.mu.Lock()
-	told := c.told
+	left := c.left
 	c.mu.Unlock()
 	half, can := c.conn.(interface{ CloseWrite() error })
-	if told || !can || half.CloseWrite() != nil {
+	if left || !can || half.CloseWrite() != nil {
 		c.end(nil) // the peer has said goodbye before, or cannot see half an end
 	}
 }
@@ -288,8 +307,8 @@ func (c *Conn) end(cause error) {
 	if c.raw != nil && c.loop.poller != nil {
 		c.loop.poller.remove(c)
 	}
-	if tcp, isTCP := c.conn.(*net.TCPConn); isTCP && unsent {
-		_ = tcp.SetLinger(0) // the kernel would keep what it holds for a peer that does not read
+	if unsent || cause != nil {
+		c.cut(unsent)
 	}
 	_ = c.conn.Close()
 	c.loop.forget(c)
@@ -297,6 +316,18 @@ func (c *Conn) end(cause error) {
 		c.tell(cause)
 	}
 	close(c.done)
+}
+
+// cut closes what is beneath, to which TLS would write an alert first, and wait for a peer that does not read.
+func (c *Conn) cut(unsent bool) {
+	tcp := below(c.conn)
+	if tcp == nil {
+		return
+	}
+	if unsent {
+		_ = tcp.SetLinger(0) // the kernel would keep what it holds for a peer that does not read
+	}
+	_ = tcp.Close()
 }
 
 // tell tells the handler, once, that no more messages come.
@@ -316,12 +347,16 @@ func (c *Conn) tell(cause error) {
 
 // take passes bytes of the peer on. It reports false when no more should be read.
 func (c *Conn) take(data []byte) bool {
+	if c.deaf {
+		return true
+	}
 	err := c.parser.feed(data, c)
 	if err == nil {
 		return true
 	}
 	var broke *CloseError
 	if errors.As(err, &broke) {
+		c.deaf, c.parser = true, parser{}
 		c.leave(closeFrame(broke.Code, broke.Reason)) // first: who is told may want to say goodbye too
 		c.tell(err)
 	}
@@ -337,13 +372,28 @@ func (c *Conn) takeMessage(text bool, data []byte) bool {
 	return true
 }
 
+// takeFragment implements taker.
+func (c *Conn) takeFragment() bool {
+	if c.leaving() {
+		return false
+	}
+	c.handler.Aside()
+	return true
+}
+
 // takeControl implements taker.
 func (c *Conn) takeControl(op opcode, payload []byte) bool {
 	switch op {
 	case opPing:
+		c.handler.Aside()
 		c.pong(payload)
+	case opPong:
+		c.handler.Aside()
 	case opClose:
 		said := readClose(payload)
+		c.mu.Lock()
+		c.left = true
+		c.mu.Unlock()
 		c.leave(closeFrame(said.Code, said.Reason))
 		c.tell(said)
 		c.answered()

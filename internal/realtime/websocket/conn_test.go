@@ -13,6 +13,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -28,6 +29,7 @@ func TestMain(m *testing.M) { testkit.Main(m) }
 type peer struct {
 	conn    *Conn
 	message func(p *peer, text bool, data []byte)
+	asides  atomic.Int64  // calls of Aside
 	full    chan struct{} // one token: Full was called
 	closed  chan error    // gets what Closed got; a second call would block, and fail the test by its time limit
 }
@@ -37,6 +39,8 @@ func (p *peer) Message(text bool, data []byte) {
 		p.message(p, text, data)
 	}
 }
+
+func (p *peer) Aside() { p.asides.Add(1) }
 
 func (*peer) Sent() {}
 
@@ -115,192 +119,280 @@ func echo(p *peer, text bool, data []byte) {
 	}
 }
 
-func TestEcho(t *testing.T) {
+// overBoth runs a test over plain connections, which are watched, and over TLS, where a goroutine reads.
+func overBoth(t *testing.T, test func(t *testing.T, secure bool)) {
+	t.Helper()
 	t.Parallel()
 	for _, secure := range []bool{false, true} {
 		t.Run(fmt.Sprintf("tls=%v", secure), func(t *testing.T) {
 			t.Parallel()
-			s := newStation(t, Limits{MessageBytes: 1 << 20}, secure, echo)
-			conn, _ := s.dial()
-			for _, size := range []int{0, 1, 125, 126, 127, 4096, 8192, 8193, 65535, 65536, 300_000} {
-				sent := bytes.Repeat([]byte("é"), size)[:size&^1]
-				require.NoError(t, conn.WriteMessage(gorilla.TextMessage, sent))
-				kind, got, err := conn.ReadMessage()
-				require.NoError(t, err)
-				require.Equal(t, gorilla.TextMessage, kind)
-				require.True(t, bytes.Equal(sent, got), "%d bytes came back changed", size)
-			}
-			require.NoError(t, conn.WriteMessage(gorilla.BinaryMessage, []byte{0xFF, 0}))
-			kind, got, err := conn.ReadMessage()
-			require.NoError(t, err)
-			require.Equal(t, gorilla.BinaryMessage, kind)
-			require.Equal(t, []byte{0xFF, 0}, got)
+			test(t, secure)
 		})
 	}
+}
+
+func TestEcho(t *testing.T) {
+	overBoth(t, func(t *testing.T, secure bool) {
+		s := newStation(t, Limits{MessageBytes: 1 << 20}, secure, echo)
+		conn, _ := s.dial()
+		for _, size := range []int{0, 1, 125, 126, 127, 4096, 8192, 8193, 65535, 65536, 300_000} {
+			sent := bytes.Repeat([]byte("é"), size)[:size&^1]
+			require.NoError(t, conn.WriteMessage(gorilla.TextMessage, sent))
+			kind, got, err := conn.ReadMessage()
+			require.NoError(t, err)
+			require.Equal(t, gorilla.TextMessage, kind)
+			require.True(t, bytes.Equal(sent, got), "%d bytes came back changed", size)
+		}
+		require.NoError(t, conn.WriteMessage(gorilla.BinaryMessage, []byte{0xFF, 0}))
+		kind, got, err := conn.ReadMessage()
+		require.NoError(t, err)
+		require.Equal(t, gorilla.BinaryMessage, kind)
+		require.Equal(t, []byte{0xFF, 0}, got)
+	})
 }
 
 // Many senders, many connections: everyone gets every frame once, those of one sender in order.
 func TestBroadcast(t *testing.T) {
-	t.Parallel()
-	const connections, senders, frames = 20, 3, 400
-	s := newStation(t, Limits{QueuedBytes: 64 << 20}, false, nil)
-	conns := make([]*gorilla.Conn, connections)
-	peers := make([]*peer, connections)
-	for i := range conns {
-		conns[i], peers[i] = s.dial()
-	}
-	var tasks sync.WaitGroup
-	for sender := range senders {
-		tasks.Go(func() {
-			for n := range frames {
-				f := Text(fmt.Appendf(nil, "%d %d %s", sender, n, strings.Repeat("x", n%3*400)))
-				for _, p := range peers {
-					p.conn.Send(f)
+	overBoth(t, func(t *testing.T, secure bool) {
+		const connections, senders, frames = 20, 3, 400
+		s := newStation(t, Limits{QueuedBytes: 64 << 20}, secure, nil)
+		conns := make([]*gorilla.Conn, connections)
+		peers := make([]*peer, connections)
+		for i := range conns {
+			conns[i], peers[i] = s.dial()
+		}
+		var tasks sync.WaitGroup
+		for sender := range senders {
+			tasks.Go(func() {
+				for n := range frames {
+					f := Text(fmt.Appendf(nil, "%d %d %s", sender, n, strings.Repeat("x", n%3*400)))
+					for _, p := range peers {
+						p.conn.Send(f)
+					}
 				}
-			}
-		})
-	}
-	for i, conn := range conns {
-		tasks.Go(func() {
-			var next [senders]int
-			for range senders * frames {
-				_, data, err := conn.ReadMessage()
-				if err != nil {
-					t.Errorf("connection %d: %v", i, err)
-					return
+			})
+		}
+		for i, conn := range conns {
+			tasks.Go(func() {
+				var next [senders]int
+				for range senders * frames {
+					_, data, err := conn.ReadMessage()
+					if err != nil {
+						t.Errorf("connection %d: %v", i, err)
+						return
+					}
+					var sender, n int
+					if _, err := fmt.Sscanf(string(data), "%d %d", &sender, &n); err != nil || n != next[sender] {
+						t.Errorf("connection %d: sender %d: got %d, want %d", i, sender, n, next[sender])
+						return
+					}
+					next[sender]++
 				}
-				var sender, n int
-				if _, err := fmt.Sscanf(string(data), "%d %d", &sender, &n); err != nil || n != next[sender] {
-					t.Errorf("connection %d: sender %d: got %d, want %d", i, sender, n, next[sender])
-					return
-				}
-				next[sender]++
-			}
-		})
-	}
-	tasks.Wait()
-	testkit.Eventually(t, "everything to be counted as sent", func() bool { return s.loop.Queued() == 0 })
+			})
+		}
+		tasks.Wait()
+		testkit.Eventually(t, "everything to be counted as sent", func() bool { return s.loop.Queued() == 0 })
+	})
 }
 
 // What nobody reads holds up nobody, is told, and goes when the connection is cut.
 func TestStalledPeer(t *testing.T) {
-	t.Parallel()
-	s := newStation(t, Limits{QueuedBytes: 1 << 20, SendBuffer: 16 << 10}, false, nil)
-	stalled, behind := s.dial()
-	healthy, fine := s.dial()
-	f := Text(bytes.Repeat([]byte("x"), 10_000))
-	for full := false; !full; {
-		behind.conn.Send(f)
-		fine.conn.Send(f)
-		_, data, err := healthy.ReadMessage()
-		require.NoError(t, err)
-		require.Len(t, data, 10_000)
-		select {
-		case <-behind.full:
-			full = true
-		default:
+	overBoth(t, func(t *testing.T, secure bool) {
+		s := newStation(t, Limits{QueuedBytes: 1 << 20, SendBuffer: 16 << 10}, secure, nil)
+		stalled, behind := s.dial()
+		healthy, fine := s.dial()
+		f := Text(bytes.Repeat([]byte("x"), 10_000))
+		for full := false; !full; {
+			behind.conn.Send(f)
+			fine.conn.Send(f)
+			_, data, err := healthy.ReadMessage()
+			require.NoError(t, err)
+			require.Len(t, data, 10_000)
+			select {
+			case <-behind.full:
+				full = true
+			default:
+			}
 		}
-	}
-	require.Greater(t, behind.conn.Queued(), int64(1<<20))
-	behind.conn.Abort()
-	require.ErrorIs(t, receive(t, behind.closed), ErrAborted)
-	require.Zero(t, behind.conn.Queued())
-	require.False(t, behind.conn.Send(f))
-	_ = stalled.SetReadDeadline(time.Now().Add(10 * time.Second))
-	for err := error(nil); err == nil; {
-		_, _, err = stalled.ReadMessage() // what the kernel had, then the end
-	}
+		require.Greater(t, behind.conn.Queued(), int64(1<<20))
+		behind.conn.Abort()
+		require.ErrorIs(t, receive(t, behind.closed), ErrAborted)
+		require.Zero(t, behind.conn.Queued())
+		require.False(t, behind.conn.Send(f))
+		_ = stalled.SetReadDeadline(time.Now().Add(10 * time.Second))
+		for err := error(nil); err == nil; {
+			_, _, err = stalled.ReadMessage() // what the kernel had, then the end
+		}
+	})
 }
 
 // A peer that reads slowly, piece by piece, gets everything.
 func TestSlowPeerGetsEverything(t *testing.T) {
-	t.Parallel()
-	s := newStation(t, Limits{QueuedBytes: 64 << 20, SendBuffer: 8 << 10}, false, nil)
-	conn, p := s.dial()
-	const frames = 2000
-	for n := range frames {
-		p.conn.Send(Text(fmt.Appendf(nil, "%d %s", n, strings.Repeat("y", 1000))))
-	}
-	require.Positive(t, p.conn.Queued())
-	for n := range frames {
-		_, data, err := conn.ReadMessage()
-		require.NoError(t, err)
-		require.True(t, bytes.HasPrefix(data, fmt.Appendf(nil, "%d ", n)))
-	}
-	testkit.Eventually(t, "the queue to be empty", func() bool { return p.conn.Queued() == 0 })
-	require.Positive(t, p.conn.SentBytes())
+	overBoth(t, func(t *testing.T, secure bool) {
+		s := newStation(t, Limits{QueuedBytes: 64 << 20, SendBuffer: 8 << 10}, secure, nil)
+		conn, p := s.dial()
+		const frames = 2000
+		for n := range frames {
+			p.conn.Send(Text(fmt.Appendf(nil, "%d %s", n, strings.Repeat("y", 1000))))
+		}
+		require.Positive(t, p.conn.Queued())
+		for n := range frames {
+			_, data, err := conn.ReadMessage()
+			require.NoError(t, err)
+			require.True(t, bytes.HasPrefix(data, fmt.Appendf(nil, "%d ", n)))
+		}
+		testkit.Eventually(t, "the queue to be empty", func() bool { return p.conn.Queued() == 0 })
+		require.Positive(t, p.conn.SentBytes())
+	})
 }
 
 func TestCloseBySelf(t *testing.T) {
-	t.Parallel()
-	s := newStation(t, Limits{}, false, nil)
-	conn, p := s.dial()
-	p.conn.Send(Text([]byte("last words")))
-	p.conn.Close(CloseGoingAway, "bye")
-	p.conn.Close(CloseNormal, "not heard")
-	require.False(t, p.conn.Send(Text([]byte("too late"))))
-	_, data, err := conn.ReadMessage()
-	require.NoError(t, err)
-	require.Equal(t, "last words", string(data))
-	_, _, err = conn.ReadMessage()
-	require.True(t, gorilla.IsCloseError(err, CloseGoingAway), "got %v", err)
-	var said *CloseError
-	require.ErrorAs(t, receive(t, p.closed), &said, "the client answers")
-	require.Equal(t, CloseGoingAway, said.Code)
+	overBoth(t, func(t *testing.T, secure bool) {
+		s := newStation(t, Limits{}, secure, nil)
+		conn, p := s.dial()
+		p.conn.Send(Text([]byte("last words")))
+		p.conn.Close(CloseGoingAway, "bye")
+		p.conn.Close(CloseNormal, "not heard")
+		require.False(t, p.conn.Send(Text([]byte("too late"))))
+		_, data, err := conn.ReadMessage()
+		require.NoError(t, err)
+		require.Equal(t, "last words", string(data))
+		_, _, err = conn.ReadMessage()
+		require.True(t, gorilla.IsCloseError(err, CloseGoingAway), "got %v", err)
+		var said *CloseError
+		require.ErrorAs(t, receive(t, p.closed), &said, "the client answers")
+		require.Equal(t, CloseGoingAway, said.Code)
+	})
 }
 
 func TestCloseByPeer(t *testing.T) {
-	t.Parallel()
-	s := newStation(t, Limits{}, false, nil)
-	conn, p := s.dial()
-	require.NoError(t, conn.WriteControl(gorilla.CloseMessage, gorilla.FormatCloseMessage(4000, "enough"), time.Now().Add(time.Second)))
-	_, _, err := conn.ReadMessage()
-	require.True(t, gorilla.IsCloseError(err, 4000), "the code comes back, got %v", err)
-	var said *CloseError
-	require.ErrorAs(t, receive(t, p.closed), &said)
-	require.Equal(t, CloseError{Code: 4000, Reason: "enough"}, *said)
-	<-p.conn.done
+	overBoth(t, func(t *testing.T, secure bool) {
+		s := newStation(t, Limits{}, secure, nil)
+		conn, p := s.dial()
+		require.NoError(t, conn.WriteControl(gorilla.CloseMessage, gorilla.FormatCloseMessage(4000, "enough"), time.Now().Add(time.Second)))
+		_, _, err := conn.ReadMessage()
+		require.True(t, gorilla.IsCloseError(err, 4000), "the code comes back, got %v", err)
+		var said *CloseError
+		require.ErrorAs(t, receive(t, p.closed), &said)
+		require.Equal(t, CloseError{Code: 4000, Reason: "enough"}, *said)
+		<-p.conn.done
+	})
+}
+
+// Who breaks a rule learns which, even in the middle of sending more: the connection is not reset under the close frame.
+func TestCloseCodeReachesAPeerThatStillSends(t *testing.T) {
+	overBoth(t, func(t *testing.T, secure bool) {
+		s := newStation(t, Limits{Farewell: time.Minute}, secure, nil)
+		conn, p := s.dial()
+		huge := bytes.Repeat([]byte("x"), 8<<20)
+		require.NoError(t, conn.WriteMessage(gorilla.TextMessage, huge), "what is too much is read, and not kept")
+		_, _, err := conn.ReadMessage()
+		require.True(t, gorilla.IsCloseError(err, CloseTooBig), "got %v", err)
+		var broke *CloseError
+		require.ErrorAs(t, receive(t, p.closed), &broke)
+		require.Equal(t, CloseTooBig, broke.Code)
+		require.NoError(t, conn.NetConn().Close())
+		<-p.conn.done
+	})
+}
+
+// Control frames and the fragments of a message that never ends are told: they are no way to be busy without being noticed.
+func TestFramesThatAreNoMessagesAreTold(t *testing.T) {
+	overBoth(t, func(t *testing.T, secure bool) {
+		s := newStation(t, Limits{}, secure, echo)
+		conn, p := s.dial()
+		const each = 100
+		for range each {
+			require.NoError(t, conn.WriteControl(gorilla.PingMessage, nil, time.Now().Add(5*time.Second)))
+			require.NoError(t, conn.WriteControl(gorilla.PongMessage, nil, time.Now().Add(5*time.Second)))
+		}
+		_, err := conn.NetConn().Write([]byte{byte(opText), maskBit, 0, 0, 0, 0}) // not final, and empty like all that follow
+		require.NoError(t, err)
+		for range each {
+			_, err := conn.NetConn().Write([]byte{byte(opContinuation), maskBit, 0, 0, 0, 0})
+			require.NoError(t, err)
+		}
+		testkit.Eventually(t, "all to be told", func() bool { return p.asides.Load() == 3*each+1 })
+		_, err = conn.NetConn().Write([]byte{finalBit | byte(opContinuation), maskBit, 0, 0, 0, 0})
+		require.NoError(t, err)
+		_, data, err := conn.ReadMessage()
+		require.NoError(t, err)
+		require.Empty(t, data)
+	})
+}
+
+// A loop that closes does not wait for peers that read nothing, and leaves no goroutine (see TestMain).
+func TestLoopClosesOverStalledPeers(t *testing.T) {
+	overBoth(t, func(t *testing.T, secure bool) {
+		s := newStation(t, Limits{QueuedBytes: 64 << 20, SendBuffer: 8 << 10, Farewell: time.Hour}, secure, nil)
+		var peers []*peer
+		f := Text(bytes.Repeat([]byte("x"), 64<<10))
+		for range 5 {
+			_, p := s.dial()
+			for p.conn.Queued() < 8<<20 {
+				p.conn.Send(f)
+			}
+			peers = append(peers, p)
+		}
+		closed := make(chan struct{})
+		go func() {
+			defer close(closed)
+			for _, p := range peers {
+				p.conn.Abort()
+			}
+			for _, p := range peers {
+				<-p.conn.done
+			}
+		}()
+		receive(t, closed)
+		for _, p := range peers {
+			require.ErrorIs(t, receive(t, p.closed), ErrAborted)
+		}
+	})
 }
 
 func TestPeerThatNeverAnswersTheClose(t *testing.T) {
-	t.Parallel()
-	s := newStation(t, Limits{Farewell: 50 * time.Millisecond}, false, nil)
-	_, p := s.dial()
-	p.conn.Close(CloseNormal, "")
-	require.ErrorIs(t, receive(t, p.closed), ErrAborted)
+	overBoth(t, func(t *testing.T, secure bool) {
+		s := newStation(t, Limits{Farewell: 50 * time.Millisecond}, secure, nil)
+		_, p := s.dial()
+		p.conn.Close(CloseNormal, "")
+		require.ErrorIs(t, receive(t, p.closed), ErrAborted)
+	})
 }
 
 func TestPeerThatVanishes(t *testing.T) {
-	t.Parallel()
-	s := newStation(t, Limits{}, false, nil)
-	conn, p := s.dial()
-	require.NoError(t, conn.NetConn().Close())
-	require.Error(t, receive(t, p.closed))
+	overBoth(t, func(t *testing.T, secure bool) {
+		s := newStation(t, Limits{}, secure, nil)
+		conn, p := s.dial()
+		require.NoError(t, below(conn.NetConn()).Close())
+		require.Error(t, receive(t, p.closed))
+	})
 }
 
 // A flood of pings from a peer that reads nothing queues a few pongs at most: those on their way and one more.
 func TestPings(t *testing.T) {
-	t.Parallel()
-	s := newStation(t, Limits{SendBuffer: 4 << 10}, false, echo)
-	conn, p := s.dial()
-	pongs := make(chan string, 1)
-	conn.SetPongHandler(func(data string) error {
-		select {
-		case pongs <- data:
-		default:
+	overBoth(t, func(t *testing.T, secure bool) {
+		s := newStation(t, Limits{SendBuffer: 4 << 10}, secure, echo)
+		conn, p := s.dial()
+		pongs := make(chan string, 1)
+		conn.SetPongHandler(func(data string) error {
+			select {
+			case pongs <- data:
+			default:
+			}
+			return nil
+		})
+		require.NoError(t, conn.WriteControl(gorilla.PingMessage, []byte("hello"), time.Now().Add(time.Second)))
+		require.NoError(t, conn.WriteMessage(gorilla.TextMessage, nil))
+		_, _, err := conn.ReadMessage()
+		require.NoError(t, err)
+		require.Equal(t, "hello", receive(t, pongs))
+		ping := bytes.Repeat([]byte("p"), 125)
+		for range 20_000 {
+			require.NoError(t, conn.WriteControl(gorilla.PingMessage, ping, time.Now().Add(5*time.Second)))
+			require.LessOrEqual(t, p.conn.Queued(), int64(4*127))
 		}
-		return nil
 	})
-	require.NoError(t, conn.WriteControl(gorilla.PingMessage, []byte("hello"), time.Now().Add(time.Second)))
-	require.NoError(t, conn.WriteMessage(gorilla.TextMessage, nil))
-	_, _, err := conn.ReadMessage()
-	require.NoError(t, err)
-	require.Equal(t, "hello", receive(t, pongs))
-	ping := bytes.Repeat([]byte("p"), 125)
-	for range 20_000 {
-		require.NoError(t, conn.WriteControl(gorilla.PingMessage, ping, time.Now().Add(5*time.Second)))
-		require.LessOrEqual(t, p.conn.Queued(), int64(4*127))
-	}
 }
 
 // An idle connection has no goroutine.
@@ -422,6 +514,8 @@ func clientFrame(first byte, payload []byte) []byte {
 
 // record is a taker that remembers.
 type record struct{ got []string }
+
+func (*record) takeFragment() bool { return true }
 
 func (r *record) takeMessage(text bool, data []byte) bool {
 	r.got = append(r.got, fmt.Sprintf("text=%v %q", text, data))

@@ -38,6 +38,9 @@ func (l Limits) withDefaults() Limits {
 type Handler interface {
 	// Message takes a message. data is valid, and may be changed, during the call only.
 	Message(text bool, data []byte)
+	// Aside is called for every frame that is no message: pings, pongs, and all fragments of a message but the last. A peer
+	// that sends nothing else costs as much as one that sends messages.
+	Aside()
 	// Sent is called once for every TellSent, when something that was queued has left. It must not block.
 	Sent()
 	// Full is called whenever a frame was queued and more than Limits.QueuedBytes wait. It must not block, and should end

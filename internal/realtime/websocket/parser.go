@@ -18,6 +18,7 @@ type parser struct {
 // taker is told what the parser finds. Payloads are valid during the call only. A false answer ends the parsing.
 type taker interface {
 	takeMessage(text bool, data []byte) bool
+	takeFragment() bool // a frame of a message that is not complete
 	takeControl(op opcode, payload []byte) bool
 }
 
@@ -120,14 +121,14 @@ func (p *parser) take(h header, payload []byte, t taker) (goOn bool, err error) 
 			return p.deliver(h.op, payload, t)
 		}
 		p.fragments, p.kind, p.message = true, h.op, append([]byte(nil), payload...)
-		return true, nil
+		return t.takeFragment(), nil
 	case opContinuation:
 		if !p.fragments {
 			return false, broken("a continuation of nothing")
 		}
 		p.message = append(p.message, payload...)
 		if !h.final {
-			return true, nil
+			return t.takeFragment(), nil
 		}
 		message := p.message
 		p.message, p.fragments = nil, false
