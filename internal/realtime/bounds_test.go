@@ -4,7 +4,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"io"
-	"log"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -102,7 +102,7 @@ func TestPlainRequestsToAWebSocketAreAnswered(t *testing.T) {
 func (n *testNode) serve(t *testing.T, complaints io.Writer, secure bool) *httptest.Server {
 	t.Helper()
 	server := httptest.NewUnstartedServer(n.Handler())
-	server.Config.ErrorLog = log.New(complaints, "", 0)
+	server.Config.ErrorLog = slog.NewLogLogger(slog.NewTextHandler(complaints, nil), slog.LevelError)
 	if secure {
 		server.StartTLS()
 	} else {
@@ -162,7 +162,7 @@ func TestSecureConnections(t *testing.T) {
 	w.log.commitMany(1, 700)
 	join := func(user int64, auth string) *rawClient {
 		t.Helper()
-		dialer := websocket.Dialer{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}} //nolint:gosec // the test's own
+		dialer := websocket.Dialer{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}
 		conn, response, err := dialer.DialContext(testkit.Context(t), "wss"+strings.TrimPrefix(server.URL, "https")+"/socket.io/?EIO=4&transport=websocket", nil)
 		require.NoError(t, err)
 		_ = response.Body.Close()

@@ -137,13 +137,13 @@ type Duty struct {
 // Idle reports whether nothing waits.
 func (d Duty) Idle() bool { return !d.Outbox && !d.Commands && !d.Media }
 
-// Duties looks over all channels of a worker with one query: what is due by the
-// process's clock, and which channels were changed, disabled or deleted.
+// Duties looks over all channels of a worker with one query: what is due, and
+// which channels were changed, disabled or deleted.
 func (s *Store) Duties(ctx context.Context, workerID string) ([]Duty, error) {
 	var duties []Duty
 	err := s.db.WithContext(ctx).Raw(`SELECT l.channel_id, c.config_version, (c.enabled AND c.deleted_at IS NULL) AS enabled, `+s.reserved()+` AS reserved,
-			(EXISTS (SELECT 1 FROM outbox o WHERE o.channel_id = l.channel_id AND o.priority = 0 AND o.due_at <= @now)
-				OR EXISTS (SELECT 1 FROM outbox o WHERE o.channel_id = l.channel_id AND o.priority = 1 AND o.due_at <= @now)) AS outbox,
+			(EXISTS (SELECT 1 FROM outbox o WHERE o.channel_id = l.channel_id AND o.priority = 0 AND o.due_at <= `+s.dueBy()+`)
+				OR EXISTS (SELECT 1 FROM outbox o WHERE o.channel_id = l.channel_id AND o.priority = 1 AND o.due_at <= `+s.dueBy()+`)) AS outbox,
 			EXISTS (SELECT 1 FROM commands k WHERE k.channel_id = l.channel_id AND k.next_attempt_at <= @now) AS commands,
 			EXISTS (SELECT 1 FROM media f WHERE f.channel_id = l.channel_id AND f.state = 'pending' AND f.next_attempt_at <= @now) AS media
 		FROM leases l JOIN channels c ON c.id = l.channel_id WHERE l.worker_id = @worker`,

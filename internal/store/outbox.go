@@ -7,6 +7,17 @@ import (
 	"switchboard/internal/domain"
 )
 
+// dueBy is an SQL expression, with the process's clock as @now, for the time by
+// which what waits in the outbox is due. A message is queued on one machine and
+// sent from another: it must not wait until the second one's clock has caught up.
+// The subquery is run once for a statement, so an index can be searched by it.
+func (s *Store) dueBy() string {
+	if !s.Postgres() {
+		return "@now"
+	}
+	return "(SELECT GREATEST(@now, " + s.databaseNow() + "))"
+}
+
 // SendClaim says which messages a worker wants to send now.
 type SendClaim struct {
 	ChannelID int64
@@ -107,7 +118,7 @@ func (tx *Tx) headsOfLine(claim SendClaim) (chats []chatInLine, more bool, err e
 	passed, args := passedOver(claim.Passed, map[string]any{
 		"channel": claim.ChannelID, "now": tx.now, "limit": claim.Limit, "bulk": min(claim.Bulk, claim.Limit),
 	})
-	const line = "SELECT chat_id, priority, due_at FROM outbox WHERE channel_id = @channel AND due_at <= @now AND priority = "
+	line := "SELECT chat_id, priority, due_at FROM outbox WHERE channel_id = @channel AND due_at <= " + tx.store.dueBy() + " AND priority = "
 	const inOrder = " ORDER BY due_at, chat_id LIMIT "
 	err = tx.db.Raw(`WITH urgent AS (`+line+"0"+passed+inOrder+"@limit"+lock+`), others AS (`+line+"1"+passed+inOrder+"@bulk"+lock+`)
 		SELECT q.chat_id, q.priority,
@@ -148,7 +159,7 @@ func (tx *Tx) markSending(claim SendClaim, messages []int64) (claimed []int64, e
 		lock = " FOR UPDATE SKIP LOCKED"
 	}
 	err = tx.db.Raw(`UPDATE messages SET status = 'sending', attempt = attempt + 1, sending_term = @term
-		WHERE id IN (SELECT id FROM messages WHERE id IN @messages AND organization_id = @org AND status = 'queued' AND next_attempt_at <= @now`+lock+`)
+		WHERE id IN (SELECT id FROM messages WHERE id IN @messages AND organization_id = @org AND status = 'queued' AND next_attempt_at <= `+tx.store.dueBy()+lock+`)
 		RETURNING id`, map[string]any{"term": claim.Term, "messages": messages, "org": tx.organizationID, "now": tx.now}).Scan(&claimed).Error
 	if err != nil {
 		return nil, fmt.Errorf("claim messages: %w", err)
@@ -168,7 +179,7 @@ func (tx *Tx) markSending(claim SendClaim, messages []int64) (claimed []int64, e
 // advanceLine gives chats of headsOfLine the place of their next queued message,
 // and takes those out that have none. moved tells that a place has changed.
 func (tx *Tx) advanceLine(channelID int64, chats []int64) (moved bool, err error) {
-	args := map[string]any{"channel": channelID, "chats": chats}
+	args := map[string]any{"channel": channelID, "chats": chats, "now": tx.now}
 	const next = "FROM messages m WHERE " + waiting + " AND m.status = 'queued' AND m.chat_id = "
 	left := tx.db.Exec("DELETE FROM outbox WHERE chat_id IN @chats AND NOT EXISTS (SELECT 1 "+next+"outbox.chat_id)", args)
 	if left.Error != nil {
@@ -179,7 +190,7 @@ func (tx *Tx) advanceLine(channelID int64, chats []int64) (moved bool, err error
 	}
 	stay := tx.db.Exec(`UPDATE outbox SET priority = place.priority, due_at = place.due_at FROM (
 			SELECT q.chat_id, CASE WHEN q.normal IS NULL THEN 1 ELSE 0 END AS priority,
-				CASE WHEN h.next_attempt_at > h.created_at THEN h.next_attempt_at ELSE h.created_at END AS due_at
+				CASE WHEN h.next_attempt_at > h.created_at OR h.created_at > `+tx.store.dueBy()+` THEN h.next_attempt_at ELSE h.created_at END AS due_at
 			FROM (SELECT o.chat_id, (SELECT MIN(m.id) `+next+`o.chat_id AND m.priority = 0) AS normal,
 					(SELECT MIN(m.id) `+next+`o.chat_id AND m.priority = 1) AS bulk
 				FROM outbox o WHERE o.chat_id IN @chats) q
@@ -204,12 +215,13 @@ type SendsDue struct {
 func (s *Store) SendsDue(ctx context.Context, channelID int64, passed []int64, bulk bool) (SendsDue, error) {
 	condition, args := passedOver(passed, map[string]any{"channel": channelID, "now": s.Now()})
 	const line = "FROM outbox WHERE channel_id = @channel AND priority = "
+	now := s.dueBy() // of what is due by the database's clock alone, the next one is a moment ago: better twice than not at all
 	var row struct {
 		Normal, Bulk         bool
 		NextNormal, NextBulk *domain.Time
 	}
-	err := s.db.WithContext(ctx).Raw(`SELECT EXISTS (SELECT 1 `+line+`0 AND due_at <= @now`+condition+`) AS normal,
-			EXISTS (SELECT 1 `+line+`1 AND due_at <= @now`+condition+`) AS bulk,
+	err := s.db.WithContext(ctx).Raw(`SELECT EXISTS (SELECT 1 `+line+`0 AND due_at <= `+now+condition+`) AS normal,
+			EXISTS (SELECT 1 `+line+`1 AND due_at <= `+now+condition+`) AS bulk,
 			(SELECT MIN(due_at) `+line+`0 AND due_at > @now) AS next_normal,
 			(SELECT MIN(due_at) `+line+`1 AND due_at > @now) AS next_bulk`, args).Scan(&row).Error
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -259,6 +260,69 @@ func TestRetryKeepsThePriority(t *testing.T) {
 			require.NoError(t, err)
 			require.Equal(t, int64(1), count(t, o.s, "SELECT priority FROM messages"))
 			require.Equal(t, int64(1), count(t, o.s, "SELECT priority FROM outbox"))
+		}
+	})
+}
+
+// A chat that goes on in another one takes what it has queued along.
+func TestAbsorbedChatKeepsItsOutbox(t *testing.T) {
+	leaseStores(t, func(t *testing.T, open func() *store.Store) {
+		o := newOutbox(t, open())
+		urgent, later := o.queue(2, false), o.queue(2, true)
+		_, err := o.s.InOrg(t.Context(), 1, func(tx *store.Tx) error {
+			into, absorbed, moved, err := tx.MoveChat(1, "p1", "p2")
+			require.Equal(t, []int64{1, 2}, []int64{into, absorbed})
+			require.Equal(t, []int64{urgent, later}, moved)
+			return err
+		})
+		require.NoError(t, err)
+		for _, id := range []int64{urgent, later} {
+			claimed := o.claim(store.SendClaim{Limit: 8, Bulk: 8}).Messages
+			require.Len(t, claimed, 1)
+			require.Equal(t, id, claimed[0].Message.ID)
+			require.Equal(t, "p2", claimed[0].Peer)
+			o.exec("UPDATE messages SET status = 'sent' WHERE id = %d", id)
+		}
+	})
+}
+
+// Whatever the clocks of those who queue and those who send, what is new may go.
+func TestClocksThatDifferDelayNothing(t *testing.T) {
+	onBothAt := func(t *testing.T, test func(t *testing.T, open func(ahead time.Duration) *store.Store)) {
+		for name, url := range map[string]func(testing.TB) string{"PostgreSQL": testkit.Postgres, "SQLite": testkit.SQLite} {
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				url := url(t)
+				test(t, func(ahead time.Duration) *store.Store {
+					s, err := store.Open(t.Context(), url, store.Options{MaxConnections: 4, Now: func() time.Time { return time.Now().Add(ahead) }})
+					require.NoError(t, err)
+					t.Cleanup(func() { _ = s.Close() })
+					return s
+				})
+			})
+		}
+	}
+	onBothAt(t, func(t *testing.T, open func(ahead time.Duration) *store.Store) {
+		here := open(0)
+		o := newOutbox(t, open(time.Hour)) // who queues is ahead
+		want := []int64{o.queue(1, false), o.queue(1, false), o.queue(1, true)}
+		senders := []*store.Store{here}
+		if here.Postgres() { // SQLite has no clock but that of the one process
+			senders = append(senders, open(-time.Hour))
+		}
+		for i, id := range want {
+			s := senders[i%len(senders)]
+			due, err := s.SendsDue(t.Context(), 1, nil, true)
+			require.NoError(t, err)
+			require.True(t, due.Now)
+			o.s = s
+			claimed := o.claim(store.SendClaim{Limit: 1, Bulk: 1})
+			if len(claimed.Messages) == 0 && claimed.More { // it was in the wrong line
+				claimed = o.claim(store.SendClaim{Limit: 1, Bulk: 1})
+			}
+			require.Len(t, claimed.Messages, 1)
+			require.Equal(t, id, claimed.Messages[0].Message.ID)
+			o.exec("UPDATE messages SET status = 'sent' WHERE id = %d", id)
 		}
 	})
 }

@@ -87,7 +87,7 @@ func TestCommands(t *testing.T) {
 			<-release
 			return s.accept(out), nil
 		}
-		w.start("a", nil)
+		w.start("a", calm)
 		w.eventually("the other chat's command", func() bool { return slices.Contains(r.ids(), 4) })
 		require.NotContains(t, r.ids(), int64(1), "the message has no id yet")
 		close(release)
@@ -134,7 +134,7 @@ func TestCommandGivenUp(t *testing.T) {
 			return &channel.SendError{Outcome: channel.NotSent, Code: "offline", Message: "The provider is down."}
 		}}
 		w.provider.do = r.do
-		w.start("a", nil)
+		w.start("a", calm)
 		w.eventuallyNoCommands()
 		require.Empty(t, w.one("SELECT emoji FROM reactions WHERE message_id = 1"))
 		require.Equal(t, "2", w.one("SELECT COUNT(*) FROM messages WHERE type = 'system'"), "a read receipt is not worth a note")
@@ -190,7 +190,7 @@ func TestMediaIsFetched(t *testing.T) {
 		}
 		files, err := media.NewFileSystem(t.TempDir())
 		require.NoError(t, err)
-		n := w.node("a", nil)
+		n := w.node("a", calm)
 		n.o.Media = inbox.NewMediaFetch(n.inbox, files, 2000)
 		require.NoError(t, n.Start(t.Context()))
 		w.eventually("all downloads to be over", func() bool { return w.one("SELECT COUNT(*) FROM media WHERE state = 'pending'") == "0" })

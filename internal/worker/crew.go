@@ -170,8 +170,10 @@ func (w *Worker) handBack(s *supervisor, why error) {
 // channels look like that; so this waits until everybody could take theirs.
 func (w *Worker) take(ctx, life context.Context, share int) error {
 	claim := store.LeaseClaim{
-		WorkerID: w.holder, TTL: w.o.LeaseTTL, Kinds: w.o.kinds(), Only: w.o.Channels, Limit: share - len(w.running()), Except: w.givenAway(),
+		WorkerID: w.holder, TTL: w.o.LeaseTTL, Kinds: w.o.kinds(), Only: w.o.Channels, Limit: share - len(w.running()),
 	}
+	ending := w.ending()
+	claim.Except = append(w.givenAway(), ending...)
 	if w.dedicated() {
 		claim.Limit = share
 	}
@@ -179,7 +181,7 @@ func (w *Worker) take(ctx, life context.Context, share int) error {
 	if err != nil || share >= w.o.MaxChannels || w.dedicated() || time.Since(w.crew.since) < w.o.LeaseTTL {
 		return err
 	}
-	claim.Limit, claim.Except, claim.Idle = w.o.MaxChannels-len(w.running()), nil, w.o.LeaseTTL/2
+	claim.Limit, claim.Except, claim.Idle = w.o.MaxChannels-len(w.running()), ending, w.o.LeaseTTL/2
 	return w.acquire(ctx, life, claim)
 }
 
@@ -206,6 +208,17 @@ func (w *Worker) givenAway() []int64 {
 			continue
 		}
 		ids = append(ids, id)
+	}
+	return ids
+}
+
+// ending are the channels whose lease was lost and whose session has not ended:
+// they are not opened again beside it.
+func (w *Worker) ending() (ids []int64) {
+	for _, s := range w.running() {
+		if !s.holding.trusted() {
+			ids = append(ids, s.channelID())
+		}
 	}
 	return ids
 }

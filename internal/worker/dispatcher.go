@@ -110,6 +110,16 @@ func (d *dispatcher) kick(send, command, media bool) {
 // quit ends the claims; run returns when what is under way has ended.
 func (d *dispatcher) quit() { d.quitOnce.Do(func() { close(d.quitting) }) }
 
+// quits reports whether quit was called: what has not begun shall not begin.
+func (d *dispatcher) quits() bool {
+	select {
+	case <-d.quitting:
+		return true
+	default:
+		return false
+	}
+}
+
 // run works from the session's Ready until quit or the end of ctx.
 func (d *dispatcher) run(ctx context.Context) {
 	select {

@@ -76,7 +76,10 @@
 //     level.
 //   - What is even does not move, and a channel that nobody took back is not
 //     offered again for a while.
-//   - Moving a channel costs no message its certainty: its sends finish first.
+//   - Moving a channel, or changing it, costs no message its certainty: its sends
+//     finish first. Stopping the worker or disabling the channel leaves them
+//     DrainTimeout, also where they are waited for already.
+//   - A channel whose session outlives its lease is not taken again beside it.
 //   - Redis only wakes. What it loses, one query per poll for all channels of
 //     the worker finds.
 //

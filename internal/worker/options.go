@@ -70,8 +70,8 @@ type Options struct {
 	PollInterval time.Duration
 	// SendTimeout bounds one send (90 s); the loss of the lease ends it sooner.
 	SendTimeout time.Duration
-	// DrainTimeout is what sends that are under way get to finish when a
-	// session is stopped (1 s).
+	// DrainTimeout is what sends that are under way get to finish when the
+	// worker stops, the channel is disabled or the session has failed (1 s).
 	DrainTimeout time.Duration
 	// StopTimeout is how long a stopped session may take to end (10 s). One
 	// that takes longer is left behind with its lease.

@@ -45,7 +45,7 @@ func (d *dispatcher) settleSend(ctx context.Context, result inbox.SendResult) er
 
 func (d *dispatcher) deliver(ctx context.Context, out domain.Outbound) (inbox.SendResult, time.Duration) {
 	result := inbox.SendResult{MessageID: out.Message.ID, Attempt: out.Attempt, Repeatable: d.resend != nil}
-	if ctx.Err() != nil || !d.s.holding.trusted() {
+	if ctx.Err() != nil || d.quits() || !d.s.holding.trusted() {
 		result.Outcome = inbox.SendNotBegun
 		return result, 0
 	}

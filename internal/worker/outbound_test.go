@@ -30,7 +30,7 @@ func TestSendSettles(t *testing.T) {
 			got <- out
 			return s.accept(out), nil
 		}
-		a := w.start("a", nil)
+		a := w.start("a", calm)
 		out := <-got
 		require.Equal(t, "peer-1", out.Peer)
 		require.Equal(t, 1, out.Attempt)
@@ -89,7 +89,7 @@ func TestOrderWithinChats(t *testing.T) {
 			}
 			return s.accept(out), nil
 		}
-		w.start("a", nil)
+		w.start("a", calm)
 		w.eventually("the outbox to be empty", func() bool {
 			return w.one("SELECT COUNT(*) FROM messages WHERE status IN ('queued', 'sending')") == "0"
 		})
@@ -216,7 +216,7 @@ func TestNotSentIsRepeated(t *testing.T) {
 			}
 			return s.accept(out), nil
 		}
-		w.start("a", nil)
+		w.start("a", calm)
 		w.eventually("the first try", func() bool { return w.one("SELECT retries FROM messages WHERE id = 1") == "1" })
 		w.queue(3, 2, 1) // of another chat: the provider wants nothing of the channel
 		w.eventuallyStatus(2, domain.StatusSent)
@@ -246,7 +246,7 @@ func TestTriedTooOften(t *testing.T) {
 			}
 			return s.accept(out), nil
 		}
-		w.start("a", nil)
+		w.start("a", calm)
 		w.eventuallyStatus(1, domain.StatusFailed)
 		require.Equal(t, "offline", w.one("SELECT error_code FROM messages WHERE id = 1"))
 		w.eventuallyStatus(2, domain.StatusSent)
@@ -281,7 +281,7 @@ func TestEarlyStatus(t *testing.T) {
 			}
 			return sent, err
 		}
-		w.start("a", nil)
+		w.start("a", calm)
 		<-reported
 		w.chat(3, 1)
 		w.queue(3, 1, 1)
@@ -311,7 +311,7 @@ func TestExternalIDTaken(t *testing.T) {
 			s.accept(out)
 			return channel.Sent{ExternalID: "same"}, nil
 		}
-		w.start("a", nil)
+		w.start("a", calm)
 		w.eventuallyStatus(2, domain.StatusSent)
 		require.Equal(t, "same", w.one("SELECT external_id FROM messages WHERE id = 1"))
 		require.Empty(t, w.one("SELECT COALESCE(external_id, '') FROM messages WHERE id = 2"))
@@ -337,7 +337,7 @@ func TestStopLetsSendsFinish(t *testing.T) {
 			<-finish
 			return s.accept(out), nil
 		}
-		a := w.node("a", nil)
+		a := w.node("a", calm)
 		hold := make(chan struct{})
 		a.afterClaim = func(id int64) {
 			if id == 3 {

@@ -36,6 +36,7 @@ type supervisor struct {
 	logger  *slog.Logger
 	reload  chan struct{} // capacity 1: the channel was changed
 	retired chan struct{} // closed by retire
+	hurried chan struct{} // closed when it is retired for a reason that cannot wait
 	residue residue       // belongs to the loop of the present session's dispatcher
 
 	mu        sync.Mutex // guards what follows
@@ -50,22 +51,38 @@ type supervisor struct {
 
 func newSupervisor(w *Worker, h *holding) *supervisor {
 	return &supervisor{
-		w: w, began: time.Now(), holding: h, reload: make(chan struct{}, 1), retired: make(chan struct{}), typingFor: map[int64]struct{}{},
-		residue: residue{unsettled: map[int64]unsettledSend{}},
-		logger:  w.logger.With(slog.Int64("channel", h.lease.ChannelID), slog.Int64("term", h.lease.Term)),
+		w: w, began: time.Now(), holding: h, reload: make(chan struct{}, 1), retired: make(chan struct{}), hurried: make(chan struct{}),
+		typingFor: map[int64]struct{}{},
+		residue:   residue{unsettled: map[int64]unsettledSend{}},
+		logger:    w.logger.With(slog.Int64("channel", h.lease.ChannelID), slog.Int64("term", h.lease.Term)),
 	}
 }
 
 func (s *supervisor) channelID() int64 { return s.holding.lease.ChannelID }
 
-// retire ends the supervisor in good order.
+// retire ends the supervisor in good order. One that is being moved may be told
+// to hurry by another reason.
 func (s *supervisor) retire(reason error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.reason == nil {
-		s.reason = reason
-		close(s.retired)
+	if s.reason != nil && !patient(s.reason) {
+		return
 	}
+	if s.reason == nil {
+		close(s.retired)
+	} else if patient(reason) {
+		return
+	}
+	s.reason = reason
+	if !patient(reason) {
+		close(s.hurried)
+	}
+}
+
+// patient reports whether a supervisor that is retired for this reason may take
+// its time: the channel goes on here until another worker has it.
+func patient(reason error) bool {
+	return errors.Is(reason, errReserved) || errors.Is(reason, errSpread)
 }
 
 func (s *supervisor) over() bool {
@@ -221,6 +238,8 @@ func (s *supervisor) serve(loaded inbox.OpenChannel) error {
 	var why error
 	select {
 	case err := <-ended:
+		dispatch.quit()
+		s.drain(ctx, drained, true)
 		cancel(errOver)
 		<-drained
 		return err
@@ -231,13 +250,7 @@ func (s *supervisor) serve(loaded inbox.OpenChannel) error {
 	}
 	// Sends that are under way may finish before the session is closed.
 	dispatch.quit()
-	timer := time.NewTimer(s.patience())
-	defer timer.Stop()
-	select {
-	case <-drained:
-	case <-timer.C:
-	case <-ctx.Done():
-	}
+	s.drain(ctx, drained, false)
 	cancel(why)
 	if err := <-ended; err != nil {
 		s.logger.Debug("session failed when it was told to end", slog.Any("error", withoutURL(err)))
@@ -246,16 +259,30 @@ func (s *supervisor) serve(loaded inbox.OpenChannel) error {
 	return why
 }
 
-// patience is what sends that are under way get to finish. Who moves a channel
-// without need waits for as long as a send may take: it shall cost no message
-// its certainty.
-func (s *supervisor) patience() time.Duration {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if errors.Is(s.reason, errReserved) || errors.Is(s.reason, errSpread) {
-		return s.w.o.SendTimeout + s.w.o.DrainTimeout
+// drain waits until the sends that are under way have finished. Where the channel
+// is moved or begins anew it waits for as long as a send may take: that shall
+// cost no message its certainty. There is little time when the session has ended
+// already, or the supervisor is told to hurry.
+func (s *supervisor) drain(ctx context.Context, drained <-chan struct{}, hurry bool) {
+	wait, hurried := s.w.o.SendTimeout+s.w.o.DrainTimeout, s.hurried
+	if hurry {
+		wait, hurried = s.w.o.DrainTimeout, nil
 	}
-	return s.w.o.DrainTimeout
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	for {
+		select {
+		case <-drained:
+			return
+		case <-timer.C:
+			return
+		case <-ctx.Done():
+			return
+		case <-hurried:
+			hurried = nil
+			timer.Reset(s.w.o.DrainTimeout)
+		}
+	}
 }
 
 func (s *supervisor) setSession(session channel.Session, dispatch *dispatcher) {

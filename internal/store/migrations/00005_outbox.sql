@@ -10,8 +10,10 @@ CREATE INDEX messages_outbox ON messages (channel_id, chat_id, priority, id) WHE
 -- next messages reads its head, however many messages wait behind it.
 --
 -- A chat with a queued message has a row, which the triggers below see to,
--- whoever queues it. The opposite need not hold, and a row may be earlier or
--- more urgent than its chat: the claim puts right what it meets.
+-- whoever queues it or moves it here from another chat. The opposite need not
+-- hold, and a row may be earlier or more urgent than its chat: the claim puts
+-- right what it meets. A new message is due by the database's clock at the
+-- latest: that of the process that queued it may be ahead.
 CREATE TABLE outbox (
     chat_id    BIGINT PRIMARY KEY REFERENCES chats (id) ON DELETE CASCADE,
     channel_id BIGINT   NOT NULL,
@@ -31,14 +33,15 @@ BEGIN
     -- The row is locked even where it stays as it is: a claim either sees the
     -- message, or leaves the row in place.
     INSERT INTO outbox (chat_id, channel_id, priority, due_at)
-        VALUES (NEW.chat_id, NEW.channel_id, NEW.priority, GREATEST(NEW.created_at, NEW.next_attempt_at))
+        VALUES (NEW.chat_id, NEW.channel_id, NEW.priority,
+            GREATEST(LEAST(NEW.created_at, (extract(epoch FROM clock_timestamp()) * 1000)::bigint), NEW.next_attempt_at))
         ON CONFLICT (chat_id) DO UPDATE
             SET priority = LEAST(outbox.priority, excluded.priority), due_at = LEAST(outbox.due_at, excluded.due_at)
             WHERE outbox.priority > excluded.priority OR outbox.due_at > excluded.due_at;
     RETURN NULL;
 END $$;
 -- +goose StatementEnd
-CREATE TRIGGER messages_enter_outbox AFTER INSERT OR UPDATE OF status ON messages
+CREATE TRIGGER messages_enter_outbox AFTER INSERT OR UPDATE OF status, chat_id ON messages
     FOR EACH ROW WHEN (NEW.status = 'queued') EXECUTE FUNCTION enter_outbox();
 {{end}}
 {{sqlite}}
@@ -46,16 +49,18 @@ CREATE TRIGGER messages_enter_outbox AFTER INSERT OR UPDATE OF status ON message
 CREATE TRIGGER messages_enter_outbox AFTER INSERT ON messages WHEN NEW.status = 'queued'
 BEGIN
     INSERT INTO outbox (chat_id, channel_id, priority, due_at)
-        VALUES (NEW.chat_id, NEW.channel_id, NEW.priority, max(NEW.created_at, NEW.next_attempt_at))
+        VALUES (NEW.chat_id, NEW.channel_id, NEW.priority,
+            max(min(NEW.created_at, CAST(unixepoch('subsec') * 1000 AS INTEGER)), NEW.next_attempt_at))
         ON CONFLICT (chat_id) DO UPDATE
             SET priority = min(outbox.priority, excluded.priority), due_at = min(outbox.due_at, excluded.due_at);
 END;
 -- +goose StatementEnd
 -- +goose StatementBegin
-CREATE TRIGGER messages_reenter_outbox AFTER UPDATE OF status ON messages WHEN NEW.status = 'queued'
+CREATE TRIGGER messages_reenter_outbox AFTER UPDATE OF status, chat_id ON messages WHEN NEW.status = 'queued'
 BEGIN
     INSERT INTO outbox (chat_id, channel_id, priority, due_at)
-        VALUES (NEW.chat_id, NEW.channel_id, NEW.priority, max(NEW.created_at, NEW.next_attempt_at))
+        VALUES (NEW.chat_id, NEW.channel_id, NEW.priority,
+            max(min(NEW.created_at, CAST(unixepoch('subsec') * 1000 AS INTEGER)), NEW.next_attempt_at))
         ON CONFLICT (chat_id) DO UPDATE
             SET priority = min(outbox.priority, excluded.priority), due_at = min(outbox.due_at, excluded.due_at);
 END;
