@@ -94,6 +94,35 @@ func (d *desk) last(after int) ([]string, int) {
 
 func pointer[T any](v T) *T { return &v }
 
+// A customer who writes again is waiting again: the chat is open, still in its operator's hands.
+func TestAMessageReopensAResolvedChat(t *testing.T) {
+	withDesk(t, func(t *testing.T, d *desk) {
+		ctx := testkit.Context(t)
+		d.receive(text("1", "hi", d.store.Now()))
+		chatID := d.chats()[0].ID
+		_, err := d.inbox.UpdateChat(ctx, d.who, chatID, inbox.ChatChange{
+			Status: pointer(domain.ChatResolved), Assignee: inbox.Assignment{Set: true, UserID: &d.operator.UserID},
+		})
+		require.NoError(t, err)
+		_, seen := d.last(0)
+
+		blocked := text("2", "The customer has blocked the bot.", d.store.Now())
+		blocked.Message.Silent = true
+		d.receive(blocked)
+		grace := peerOf(customerNumber, "Grace")
+		d.receive(domain.Inbound{Reaction: &domain.InboundReaction{Peer: grace, Sender: grace, TargetExternalID: "1", Emoji: "👍", ProviderTime: d.store.Now()}})
+		require.Equal(t, domain.ChatResolved, d.chats()[0].Status, "nobody waits for an answer")
+		_, seen = d.last(seen)
+
+		d.receive(text("3", "One more thing.", d.store.Now()))
+		chat := d.chats()[0]
+		assert.Equal(t, domain.ChatOpen, chat.Status)
+		assert.Equal(t, d.operator.UserID, *chat.AssigneeID)
+		found, _ := d.last(seen)
+		assert.Equal(t, []string{domain.EventMessageNew, domain.EventChatUpdated}, found)
+	})
+}
+
 func TestAssignmentNotifies(t *testing.T) {
 	withDesk(t, func(t *testing.T, d *desk) {
 		ctx := testkit.Context(t)
