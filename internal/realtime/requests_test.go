@@ -307,8 +307,9 @@ func TestWaitingEventsAreBounded(t *testing.T) {
 			user := int64(20 + len(name))
 			c := joinWire(t, n, w.user(1, user))
 			c.send(`42["subscribe:chat",{"chatId":1002}]`)
+			patience := testkit.Context(t)
 			for i := 0; n.sessionsOf(user) > 0; i++ {
-				require.NoError(t, testkit.Context(t).Err(), "what waits grows without bounds")
+				require.NoError(t, patience.Err(), "what waits grows without bounds")
 				if i%send.every == 0 {
 					c.raw(bytes.Repeat(textFrame(send.text), send.many))
 				}
