@@ -8,6 +8,8 @@ MAKEFLAGS += --no-print-directory
 GO ?= go
 # Packages at a time. The tests start servers of their own: two fit two cores.
 TEST_P ?= 2
+# Tests at a time in a package: most wait for servers, phones and times that run out.
+TEST_PARALLEL ?= 4
 TEST_TIMEOUT ?= 11m
 # What to work on: make test PKG=./internal/store/... RUN=TestLease
 PKG ?= ./...
@@ -37,7 +39,7 @@ build: ## all commands into ./bin
 
 .PHONY: test
 test: setup ## everything, with the race detector (PKG=, RUN= narrow it)
-	$(GO) test -race -p $(TEST_P) -timeout $(TEST_TIMEOUT) $(if $(RUN),-run '$(RUN)') $(PKG)
+	$(GO) test -race -p $(TEST_P) -parallel $(TEST_PARALLEL) -timeout $(TEST_TIMEOUT) $(if $(RUN),-run '$(RUN)') $(PKG)
 
 .PHONY: race
 race: setup ## the same again and again, to find what happens rarely: COUNT=10

@@ -12,6 +12,7 @@ import (
 	"switchboard/internal/config"
 	"switchboard/internal/simulator/cloudapi"
 	"switchboard/internal/simulator/telegram"
+	"switchboard/internal/simulator/whatsapp"
 )
 
 // TestComposeSimulatesTheProviders: what the processes take for the providers is where the simulator listens, on the ports
@@ -26,15 +27,21 @@ func TestComposeSimulatesTheProviders(t *testing.T) {
 		flags[name] = value
 	}
 	host := func(listens string) string { return "simulator:" + strings.TrimPrefix(flags[listens], "0.0.0.0:") }
-	cloud, bots := host("-listen"), host("-telegram-listen")
-	require.NotEqual(t, cloud, bots)
-	for _, address := range []string{cloud, bots} {
+	cloud, bots, phones := host("-listen"), host("-telegram-listen"), host("-whatsapp-listen")
+	for _, address := range []string{cloud, bots, phones} {
 		_, port, _ := strings.Cut(address, ":")
 		require.Contains(t, at[[]any](t, simulator, "ports"), "127.0.0.1:"+port+":"+port)
 	}
+	require.Len(t, at[[]any](t, simulator, "ports"), 3, "each has a port of its own")
+	require.True(t, strings.HasPrefix(flags["-whatsapp-state"], "/data/"), "the image's user may write there only")
+	require.Contains(t, at[[]any](t, simulator, "volumes"), "simulator:/data")
 	webhook, err := url.Parse(flags["-webhook-url"])
 	require.NoError(t, err)
 	require.Contains(t, at[map[string]any](t, compose, "services"), webhook.Hostname())
+
+	linked, err := whatsapp.New(whatsapp.Options{RootKey: whatsapp.DemoRootKey()})
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = linked.Close() })
 
 	for _, name := range []string{"api1", "api2", "worker"} {
 		environment := at[map[string]any](t, compose, "services", name, "environment")
@@ -47,6 +54,8 @@ func TestComposeSimulatesTheProviders(t *testing.T) {
 		require.True(t, strings.HasPrefix(cfg.WABAAPIURL, "http://"+cloud+"/"), "%s: %s", name, cfg.WABAAPIURL)
 		require.Equal(t, "http://"+bots+"/bot%s/%s", cfg.TelegramAPIEndpoint, name)
 		require.Equal(t, "http://"+bots+"/file/bot%s/%s", cfg.TelegramFileEndpoint, name)
+		require.Equal(t, "http://"+phones, cfg.WhatsAppEndpoint, name)
+		require.Equal(t, linked.RootKeyHex(), cfg.WhatsAppRootKey, name)
 	}
 }
 
@@ -60,4 +69,5 @@ func TestQuickStartAddsTheSimulatorsChannels(t *testing.T) {
 	} {
 		require.Contains(t, string(text), `"`+value+`"`)
 	}
+	require.Contains(t, string(text), whatsapp.DemoPhone().Number)
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"switchboard/internal/account"
+	"switchboard/internal/channel/whatsapp"
 	"switchboard/internal/domain"
 )
 
@@ -18,6 +19,9 @@ const (
 	// orphanInterval is the pause between two looks for channels whose worker
 	// is gone.
 	orphanInterval = 5 * time.Second
+	// leftoverInterval is the pause between two looks for messages whose sender is
+	// gone.
+	leftoverInterval = 30 * time.Second
 )
 
 // chores is the housekeeping of an API node: old events, ended sessions, files
@@ -54,9 +58,12 @@ func (c *core) tidy(ctx context.Context, accounts *account.Service) {
 		run    func(context.Context) error
 	}{
 		{"files of deleted chats were not removed; it will be tried again", c.sweepMedia},
+		{"keys of deleted channels were not removed; it will be tried again", c.sweepKeys},
+		{"old rows of WhatsApp sessions were not removed; it will be tried again", c.pruneKeys},
 		{"old updates were not forgotten; it will be tried again", c.inbox.Forget},
 		{"old events were not removed; it will be tried again", c.prune},
 		{"ended sessions were not removed; it will be tried again", accounts.Prune},
+		{"old questions to sessions were not removed; it will be tried again", c.store.ForgetSessionRequests},
 	} {
 		if err := chore.run(ctx); err != nil && ctx.Err() == nil {
 			c.logger.WarnContext(ctx, chore.failed, slog.Any("error", err)) //nolint:sloglint // one of the constants above
@@ -69,11 +76,30 @@ func (c *core) sweepMedia(ctx context.Context) error {
 	return err
 }
 
-// watchOrphans shows channels as dead that nobody runs. Workers get the time of
-// a take-over before.
+// sweepKeys forgets the keys of devices that are no channel's any more.
+func (c *core) sweepKeys(ctx context.Context) error {
+	removed, err := whatsapp.Sweep(ctx, c.store.SQL(), c.store.KeysDialect(), c.store.Devices)
+	if removed > 0 {
+		c.logger.InfoContext(ctx, "keys of devices without a channel removed", slog.Int("devices", removed))
+	}
+	return err
+}
+
+// pruneKeys forgets what sessions have decrypted and sent long ago.
+func (c *core) pruneKeys(ctx context.Context) error {
+	removed, err := whatsapp.Prune(ctx, c.store.SQL(), c.store.KeysDialect())
+	if removed > 0 {
+		c.logger.InfoContext(ctx, "old rows of WhatsApp sessions removed", slog.Int64("rows", removed))
+	}
+	return err
+}
+
+// watchOrphans shows channels as dead that nobody runs, and settles what they were
+// sending. Workers get the time of a take-over before.
 func (c *chores) watchOrphans(ctx context.Context, core *core) {
 	ticker := time.NewTicker(orphanInterval)
 	defer ticker.Stop()
+	var recovered time.Time
 	for {
 		select {
 		case <-ctx.Done():
@@ -84,9 +110,23 @@ func (c *chores) watchOrphans(ctx context.Context, core *core) {
 		if err := core.inbox.ShowOrphans(ctx, grace); err != nil && ctx.Err() == nil {
 			core.logger.WarnContext(ctx, "channels without a worker could not be shown so; it will be tried again", slog.Any("error", err))
 		}
+		if time.Since(recovered) >= leftoverInterval {
+			recovered = time.Now()
+			core.recoverLeftovers(ctx, grace)
+		}
 		if n, err := core.inbox.ChannelsWithoutWorker(ctx, grace); err == nil {
 			core.metrics.ChannelsUnowned.Set(float64(n))
 		}
+	}
+}
+
+func (c *core) recoverLeftovers(ctx context.Context, grace time.Duration) {
+	n, err := c.inbox.RecoverLeftovers(ctx, grace)
+	if err != nil && ctx.Err() == nil {
+		c.logger.WarnContext(ctx, "messages whose sender is gone were not settled; it will be tried again", slog.Any("error", err))
+	}
+	if n > 0 {
+		c.logger.WarnContext(ctx, "messages whose sender is gone were settled", slog.Int("messages", n))
 	}
 }
 

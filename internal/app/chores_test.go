@@ -62,7 +62,12 @@ func TestHousekeepingPrunesEveryLog(t *testing.T) {
 				require.EqualValues(t, 1, oldest)
 				before[id] = n
 			}
+			_, err = c.store.AskSession(ctx, 1, "resolve", "1", -time.Minute, 1) // whoever asked it is gone
+			require.NoError(t, err)
 			c.tidy(ctx, node.accounts)
+			var questions int
+			require.NoError(t, c.store.SQL().QueryRowContext(ctx, "SELECT COUNT(*) FROM session_requests").Scan(&questions))
+			require.Zero(t, questions)
 			for _, id := range organizations {
 				n, oldest := kept(id)
 				require.EqualValues(t, 5, n, "EVENTS_KEPT")

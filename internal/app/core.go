@@ -13,6 +13,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"switchboard/internal/auth"
+	"switchboard/internal/channel/whatsapp"
 	"switchboard/internal/config"
 	"switchboard/internal/domain"
 	"switchboard/internal/inbox"
@@ -60,6 +61,9 @@ func newCore(ctx context.Context, cfg config.Config, logger *slog.Logger) (c *co
 		return c, err
 	}
 	c.onClose(c.store.Close)
+	if err = c.migrateSessions(ctx); err != nil {
+		return c, err
+	}
 	c.health.Register("database", checkTimeout, c.store.Ping)
 
 	if c.redis, err = redisconn.Open(cfg.RedisURL.Reveal()); err != nil {
@@ -93,6 +97,14 @@ func newCore(ctx context.Context, cfg config.Config, logger *slog.Logger) (c *co
 		},
 	})
 	return c, nil
+}
+
+// migrateSessions brings the tables up to date in which WhatsApp sessions keep
+// their keys.
+func (c *core) migrateSessions(ctx context.Context) error {
+	return c.store.Exclusively(ctx, "the migration of WhatsApp sessions", func(ctx context.Context) error {
+		return whatsapp.Migrate(ctx, c.store.SQL(), c.store.KeysDialect(), c.logger)
+	})
 }
 
 // counting is the emitter, with a count of what it is given.
@@ -179,7 +191,7 @@ func openStore(ctx context.Context, cfg config.Config, logger *slog.Logger, rene
 // lie in private networks, unlike what providers name in their answers.
 func endpoints(cfg config.Config) []string {
 	var allowed []string
-	for _, raw := range []string{cfg.WABAAPIURL} {
+	for _, raw := range []string{cfg.WABAAPIURL, cfg.WhatsAppEndpoint} {
 		u, err := url.Parse(raw)
 		if err != nil || u.Host == "" {
 			continue

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -123,7 +124,7 @@ func (d *demo) greet(ctx context.Context, s *Standalone) error {
 	}
 	say("  API            %s/docs", base)
 	for _, sim := range d.simulators {
-		say("  Be a customer  %s/   (%s simulator)", sim.base(), sim.title)
+		say("  Be a customer  %s/   (%s simulator)", sim.base(), cmp.Or(sim.page, sim.title))
 	}
 	say("  Data           %s\n  Stop           Ctrl+C\n", s.core.cfg.DataDir)
 	return nil

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"os"
+	"path/filepath"
 	"time"
 
 	"switchboard/internal/channel/telegram"
@@ -14,6 +16,7 @@ import (
 	"switchboard/internal/simulator"
 	"switchboard/internal/simulator/cloudapi"
 	telegramsim "switchboard/internal/simulator/telegram"
+	whatsappsim "switchboard/internal/simulator/whatsapp"
 )
 
 // simulatorDrain is how long a simulator's requests may take to end.
@@ -23,6 +26,7 @@ const simulatorDrain = 5 * time.Second
 // demo's organization has on it.
 type simulated struct {
 	title    string // for people: "WhatsApp"
+	page     string // the name of its page, if another
 	kind     domain.ChannelKind
 	settings map[string]any // of the channel
 	marker   string         // file in the data folder that says: the channel was made
@@ -36,7 +40,12 @@ type simulated struct {
 func (d *demo) simulate(ctx context.Context, cfg *config.Config, apiAddress string, logger *slog.Logger) error {
 	defaults := config.Defaults(config.Standalone)
 	if cfg.WABAAPIURL == defaults.WABAAPIURL {
-		if err := d.simulateWhatsApp(ctx, cfg, apiAddress, logger); err != nil {
+		if err := d.simulateCloudAPI(ctx, cfg, apiAddress, logger); err != nil {
+			return err
+		}
+	}
+	if cfg.WhatsAppEndpoint == "" {
+		if err := d.simulateWhatsApp(ctx, cfg, logger); err != nil {
 			return err
 		}
 	}
@@ -47,7 +56,7 @@ func (d *demo) simulate(ctx context.Context, cfg *config.Config, apiAddress stri
 	return nil
 }
 
-func (d *demo) simulateWhatsApp(ctx context.Context, cfg *config.Config, apiAddress string, logger *slog.Logger) error {
+func (d *demo) simulateCloudAPI(ctx context.Context, cfg *config.Config, apiAddress string, logger *slog.Logger) error {
 	number := cloudapi.DemoNumber("http://" + apiAddress + "/webhooks/waba")
 	number.NoWindow = true // after a restart the product knows who wrote within 24 hours, the simulator does not
 	cloud, err := cloudapi.New(cloudapi.Options{Logger: logger, Numbers: []cloudapi.Number{number}, Customers: cloudapi.DemoCustomers()})
@@ -55,13 +64,33 @@ func (d *demo) simulateWhatsApp(ctx context.Context, cfg *config.Config, apiAddr
 		return err
 	}
 	base, err := d.add(ctx, *cfg, logger, "127.0.0.1:4000", &simulated{
-		title: "WhatsApp", kind: domain.KindWABA, marker: "demo.channel", provider: cloud,
+		title: "WhatsApp", page: "WhatsApp Business", kind: domain.KindWABA, marker: "demo.channel", provider: cloud,
 		settings: map[string]any{
 			"phoneNumberId": number.PhoneNumberID, "businessAccountId": number.BusinessAccountID, "accessToken": number.AccessToken,
 			"appSecret": number.AppSecret, "verifyToken": number.VerifyToken,
 		},
 	})
 	cfg.WABAAPIURL = base + "/v24.0"
+	return err
+}
+
+// simulateWhatsApp starts the phones that link themselves by QR or pairing code.
+// They remember what was linked: so does the product.
+func (d *demo) simulateWhatsApp(ctx context.Context, cfg *config.Config, logger *slog.Logger) error {
+	if err := os.MkdirAll(cfg.DataDir, 0o700); err != nil {
+		return err
+	}
+	phones, err := whatsappsim.New(whatsappsim.Options{
+		Logger: logger, RootKey: whatsappsim.DemoRootKey(), StateFile: filepath.Join(cfg.DataDir, "demo.whatsapp.json"),
+		Phones: []whatsappsim.Phone{whatsappsim.DemoPhone()}, People: whatsappsim.DemoPeople(), Groups: whatsappsim.DemoGroups(),
+	})
+	if err != nil {
+		return err
+	}
+	cfg.WhatsAppRootKey = phones.RootKeyHex()
+	cfg.WhatsAppEndpoint, err = d.add(ctx, *cfg, logger, "127.0.0.1:4002", &simulated{
+		title: "WhatsApp by QR", kind: domain.KindWhatsApp, marker: "demo.whatsapp", provider: phones, settings: map[string]any{},
+	})
 	return err
 }
 

@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
 	"slices"
+	"strings"
 
 	"switchboard/internal/config"
 )
@@ -23,6 +25,11 @@ func cutNewEpoch(process config.Process, args []string) (rest []string, ordered 
 
 // giveNewEpochs is what -new-epoch does, in place of serving.
 func giveNewEpochs(ctx context.Context, cfg config.Config, logger *slog.Logger, out io.Writer) (err error) {
+	if file, is := strings.CutPrefix(cfg.DatabaseURL.Reveal(), "sqlite://"); is {
+		if _, err := os.Stat(file); err != nil {
+			return fmt.Errorf("there is no database to give new epochs to; see DATABASE_URL and DATA_DIR: %w", err)
+		}
+	}
 	s, err := openStore(ctx, cfg, logger, func(string) {})
 	if err != nil {
 		return err

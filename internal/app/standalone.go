@@ -13,6 +13,7 @@ import (
 
 	"switchboard/internal/auth"
 	"switchboard/internal/config"
+	"switchboard/internal/store"
 	"switchboard/internal/worker"
 )
 
@@ -24,7 +25,18 @@ type Standalone struct {
 	worker   *worker.Worker
 	demo     *demo // nil without -demo
 	listener net.Listener
+	release  func() error // of the database; nil where others may use it, too
 	out      io.Writer
+}
+
+// claim takes the database for this process alone: its screens would not hear of
+// what another one does, for each has a Redis of its own.
+func claim(cfg config.Config) (release func() error, err error) {
+	release, err = store.Claim(cfg.DatabaseURL.Reveal())
+	if errors.Is(err, store.ErrInUse) {
+		return nil, fmt.Errorf("%w. Another standalone runs on it: end that one, or give this one a directory of its own (-data-dir)", err)
+	}
+	return release, err
 }
 
 // NewStandalone opens everything. With cfg.Demo it also starts the simulated
@@ -43,6 +55,12 @@ func NewStandalone(ctx context.Context, cfg config.Config, logger *slog.Logger, 
 		return nil, err
 	}
 	closers = append(closers, s.listener.Close)
+	if cfg.RedisURL == "" { // before anything is touched that another one may be using
+		if s.release, err = claim(cfg); err != nil {
+			return nil, err
+		}
+		closers = append(closers, s.release)
+	}
 	if cfg.Demo {
 		if s.demo, err = newDemo(ctx, &cfg, addr(s.listener), logger); err != nil {
 			return nil, err
@@ -67,7 +85,7 @@ func NewStandalone(ctx context.Context, cfg config.Config, logger *slog.Logger, 
 	if s.node, err = newAPINode(s.core); err != nil {
 		return nil, err
 	}
-	s.worker, err = newWorker(s.core)
+	s.worker, err = newWorker(s.core, out)
 	return s, err
 }
 
@@ -115,7 +133,11 @@ func (s *Standalone) free() error {
 	if s.demo != nil {
 		err = s.demo.close()
 	}
-	return errors.Join(err, s.core.close())
+	err = errors.Join(err, s.core.close())
+	if s.release != nil {
+		err = errors.Join(err, s.release())
+	}
+	return err
 }
 
 // greet prints where everything is. With the demo it makes what is missing of

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"log/slog"
 	"maps"
 	"net"
@@ -55,7 +56,7 @@ type demonstration struct {
 
 var (
 	printedToken     = regexp.MustCompile(`#refresh=(\S+)`)
-	printedSimulator = regexp.MustCompile(`Be a customer +(http://\S+)/ +\((\w+) simulator\)`)
+	printedSimulator = regexp.MustCompile(`Be a customer +(http://\S+)/ +\((\w+)(?: Business)? simulator\)`)
 )
 
 // standalone starts the whole product on a data folder, as the command does;
@@ -169,7 +170,7 @@ func TestStandaloneFromAnEmptyFolder(t *testing.T) {
 
 	demo = standalone(t, data)
 	ada = demo.admin()
-	require.Len(t, demo.channels(), 2, "the demo's channels are made once")
+	require.Len(t, demo.channels(), 3, "the demo's channels are made once")
 	screen = demo.screen(ada)
 	for _, provider := range providers {
 		answers(ada, screen, chats[provider], "Are you still there?")
@@ -185,6 +186,37 @@ func TestStandaloneFromAnEmptyFolder(t *testing.T) {
 	screen.Close()
 	demo.stop()
 	require.Empty(t, demo.log.String())
+}
+
+// Two of them on one folder would hide each other's messages from their screens:
+// the second is refused, and disturbs the first in nothing.
+func TestStandaloneIsAloneInItsFolder(t *testing.T) {
+	data := filepath.Join(t.TempDir(), "data")
+	first := standalone(t, data)
+	var out, problems bytes.Buffer
+	second := func() int {
+		return app.Main(config.Standalone, []string{"-data-dir", data, "-port", "0"}, &out, &problems,
+			func(ctx context.Context, cfg config.Config, logger *slog.Logger, out io.Writer) (app.Process, error) {
+				return app.NewStandalone(ctx, cfg, logger, out)
+			})
+	}
+	phones, err := os.Stat(filepath.Join(data, "demo.whatsapp.json"))
+	require.NoError(t, err)
+	require.Equal(t, 1, second())
+	after, err := os.Stat(filepath.Join(data, "demo.whatsapp.json"))
+	require.NoError(t, err)
+	require.Equal(t, phones.ModTime(), after.ModTime())
+	require.Contains(t, problems.String(), "in use by another process")
+	require.Contains(t, problems.String(), "-data-dir")
+	first.admin()
+	first.stop()
+	standalone(t, data).stop()
+
+	problems.Reset()
+	data = filepath.Join(t.TempDir(), "elsewhere")
+	require.Equal(t, 1, app.Main(config.Standalone, []string{"-new-epoch", "-data-dir", data}, &out, &problems, nil))
+	require.Contains(t, problems.String(), "there is no database")
+	require.NoFileExists(t, filepath.Join(data, "switchboard.db"))
 }
 
 // Providers whose address the operator set are not simulated. A folder without

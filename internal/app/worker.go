@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -35,7 +36,7 @@ func NewWorker(ctx context.Context, cfg config.Config, logger *slog.Logger, out 
 	if err != nil {
 		return nil, errors.Join(err, listener.Close())
 	}
-	w, err := newWorker(c)
+	w, err := newWorker(c, out)
 	if err != nil {
 		return nil, errors.Join(err, c.close(), listener.Close())
 	}
@@ -50,7 +51,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	if err := w.worker.Start(context.WithoutCancel(ctx)); err != nil {
 		return errors.Join(err, w.core.close(), w.listener.Close())
 	}
-	server := serve(w.listener, healthHandler(w.core), w.core.cfg, w.core.logger)
+	server := serve(w.listener, healthHandler(w.core, w.worker), w.core.cfg, w.core.logger)
 	_, _ = fmt.Fprintf(w.out, "Switchboard worker %s serves health and metrics on %s\n", w.core.cfg.WorkerID, w.Addr())
 	failed := server.wait(ctx)
 	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), w.core.cfg.ShutdownTimeout)
@@ -60,23 +61,47 @@ func (w *Worker) Run(ctx context.Context) error {
 	return errors.Join(failed, server.drain(stop), w.core.close())
 }
 
-func healthHandler(c *core) http.Handler {
+// workerHealth is what /healthz of a worker says: that it answers, and what it
+// is.
+type workerHealth struct {
+	Status string `json:"status"` // ok
+	Worker string `json:"worker"`
+	Mode   string `json:"mode"` // pool or dedicated
+	// Channels are those of dedicated mode, MaxChannels is the bound of pool mode.
+	Channels    []int64 `json:"channels,omitempty"`
+	MaxChannels int     `json:"maxChannels,omitempty"`
+	Held        int     `json:"held"` // channels that it runs now
+}
+
+func live(cfg config.Config, w *worker.Worker) http.Handler {
+	return http.HandlerFunc(func(out http.ResponseWriter, _ *http.Request) {
+		health := workerHealth{Status: "ok", Worker: cfg.WorkerID, Mode: "pool", MaxChannels: cfg.WorkerMaxChannels, Held: len(w.Held())}
+		if len(cfg.WorkerChannels) > 0 {
+			health.Mode, health.Channels, health.MaxChannels = "dedicated", cfg.WorkerChannels, 0
+		}
+		out.Header().Set("Content-Type", "application/json")
+		out.Header().Set("Cache-Control", "no-store")
+		_ = json.NewEncoder(out).Encode(health) // the client has gone: nobody is left to tell
+	})
+}
+
+func healthHandler(c *core, w *worker.Worker) http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("GET /healthz", c.health.Live())
+	mux.Handle("GET /healthz", live(c.cfg, w))
 	mux.Handle("GET /readyz", c.health.Ready())
 	mux.Handle("GET /metrics", c.metrics.Handler(c.cfg.MetricsToken.Reveal()))
 	return mux
 }
 
-func newWorker(c *core) (*worker.Worker, error) {
-	factories, err := factories(c.cfg)
+func newWorker(c *core, out io.Writer) (*worker.Worker, error) {
+	factories, err := factories(c.cfg, c.logger)
 	if err != nil {
 		return nil, err
 	}
 	return worker.New(worker.Options{
 		ID: c.cfg.WorkerID, Store: c.store, Inbox: c.inbox, Factories: factories, Logger: c.logger,
 		OpenMedia: c.openMedia, Media: inbox.NewMediaFetch(c.inbox, c.blobs, int64(c.cfg.MediaMaxBytes)),
-		Wakes: c.wakes, Measures: workerMeasures(c.metrics),
+		Wakes: c.wakes, Measures: workerMeasures(c.metrics), ShowQR: showQR(out),
 		MaxChannels: c.cfg.WorkerMaxChannels, Channels: c.cfg.WorkerChannels, LeaseTTL: c.cfg.LeaseTTL,
 	})
 }

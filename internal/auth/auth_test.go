@@ -61,16 +61,17 @@ func TestUnknownAccountNeverMatches(t *testing.T) {
 	hash, err := p.Hash(t.Context(), "a password")
 	require.NoError(t, err)
 	measure := func(hash string) time.Duration {
-		best := time.Hour
-		for range 5 {
-			start := time.Now()
-			_, _, err := p.Verify(t.Context(), hash, "wrong password")
-			require.NoError(t, err)
-			best = min(best, time.Since(start))
-		}
-		return best
+		start := time.Now()
+		_, _, err := p.Verify(t.Context(), hash, "wrong password")
+		require.NoError(t, err)
+		return time.Since(start)
 	}
+	// What else the machine does makes some of them slower and none faster: the least of each is what they cost. Where one
+	// costs half as much, no number of rounds makes the two alike.
 	known, unknown := measure(hash), measure("")
+	for start := time.Now(); time.Since(start) < 15*time.Second && (unknown >= 2*known || known >= 2*unknown); {
+		known, unknown = min(known, measure(hash)), min(unknown, measure(""))
+	}
 	require.Less(t, unknown, 2*known)
 	require.Less(t, known, 2*unknown)
 }

@@ -14,6 +14,7 @@ import (
 
 // A small run of every measurement, with all processes. It fails by itself when a delivery is lost, doubled or out of order.
 func TestFanoutMeasures(t *testing.T) {
+	t.Parallel()
 	var out, progress strings.Builder
 	err := Run(t.Context(), []string{
 		"fanout", "-rounds", "1", "-duration", "300ms", "-clients", "20", "-windows", "4", "-pace", "50",

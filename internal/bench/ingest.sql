@@ -29,6 +29,6 @@ UPDATE chats AS c SET unread_count = c.unread_count + 1, status = CASE WHEN c.st
 		activity_at = CASE WHEN c.activity_at < :at THEN :at ELSE c.activity_at END, updated_at = :at FROM contacts p WHERE c.id = :chat_id AND c.organization_id = :organization AND p.id = c.contact_id AND TRUE RETURNING c.id, c.organization_id, c.channel_id, c.channel_kind, c.kind, c.peer, c.contact_id, c.status, c.assignee_id,
 	c.unread_count, c.tags, c.ticket_id, c.last_message_id, c.last_message_content, c.last_message_type, c.last_message_from_me,
 	c.last_message_at, c.last_message_created_at, c.last_inbound_at, c.read_up_to_id, c.activity_at, c.created_at, c.updated_at,
-	p.name AS contact_name, p.phone AS contact_phone, p.username AS contact_username, p.avatar_url AS contact_avatar_url;
+	p.name AS contact_name, p.phone AS contact_phone, p.username AS contact_username, p.picture_media_id AS contact_picture_media_id;
 WITH head AS (UPDATE event_heads SET seq = seq + :events WHERE organization_id = :organization RETURNING seq, epoch), appended AS (INSERT INTO events (organization_id, seq, name, data, at) SELECT :organization, head.seq - :events + line.n, line.name, line.data, :at FROM head, unnest(:event_names::text[], :event_data::text[]) WITH ORDINALITY AS line (name, data, n)), dropped AS (DELETE FROM webhook_deliveries WHERE id = ANY(ARRAY[:delivery_id]::bigint[])) SELECT seq, epoch FROM head;
 commit;

@@ -50,7 +50,9 @@ type nowhere struct{}
 
 func (nowhere) Publish([]domain.Event)        {}
 func (nowhere) User(int64, string, any) error { return nil }
+func (nowhere) Typing(int64, bool, any) error { return nil }
 func (nowhere) Wake(int64)                    {}
+func (nowhere) Attend(int64)                  {}
 
 // startProduct starts a product; close ends it.
 func startProduct(ctx context.Context, o productOptions) (p *product, err error) {

@@ -24,11 +24,14 @@ func benchmarks() []benchmark {
 		{name: "chats", summary: "the chat list and message pages of a database with a million chats", run: runChats},
 		{name: "fanout", summary: "deliveries to sockets, idle sockets and reconnecting herds, against Node and a raw WebSocket server", run: runFanout},
 		{name: "workers", summary: "idle bots, inbound messages, take-overs and replies of worker processes", run: runWorkers},
+		{name: "whatsapp", summary: "linked WhatsApp numbers of worker processes: idle, restart, inbound messages, take-overs", run: runWhatsApp},
 		{name: loadCommand, summary: "posts webhooks for ingest", run: runLoad, internal: true},
 		{name: fanLoadCommand, summary: "the clients of fanout", run: runFanLoad, internal: true},
 		{name: fanAPICommand, summary: "an API node for fanout", run: runFanAPI, internal: true},
 		{name: fanFloorCommand, summary: "the floor of fanout", run: runFanFloor, internal: true},
 		{name: workersProcess, summary: "a worker for workers", run: runWorkerProcess, internal: true},
+		{name: whatsappWorker, summary: "a worker for whatsapp", run: runWhatsAppWorker, internal: true},
+		{name: whatsappBare, summary: "the bare clients of whatsapp", run: runWhatsAppBare, internal: true},
 		{name: workersFloor, summary: "the floor of workers", run: runWorkersFloor, internal: true},
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 )
 
 // wiretap stands between a program and PostgreSQL and sees, in the protocol itself, each time that the program waits for an
@@ -87,13 +88,23 @@ func (w *wiretap) accept() {
 		})
 		w.wg.Go(func() {
 			defer func() { _ = server.Close() }()
-			if err := w.forward(server, client); !errors.Is(err, io.EOF) && !errors.Is(err, net.ErrClosed) {
+			if err := w.forward(server, client); !ended(err) {
 				w.mu.Lock()
 				w.failed = errors.Join(w.failed, err)
 				w.mu.Unlock()
 			}
 		})
 	}
+}
+
+// ended reports whether a connection has only ended, as it may with its process.
+func ended(err error) bool {
+	for _, end := range []error{io.EOF, net.ErrClosed, syscall.ECONNRESET, syscall.EPIPE} {
+		if errors.Is(err, end) {
+			return true
+		}
+	}
+	return false
 }
 
 // maxFrame bounds a message of the client: larger ones are no part of what is tapped.

@@ -14,6 +14,7 @@ import (
 
 // A small run of every part, with all processes. It fails by itself when a message is lost or doubled.
 func TestWorkersMeasures(t *testing.T) {
+	t.Parallel()
 	var out, progress strings.Builder
 	err := Run(t.Context(), []string{
 		"workers", "-rounds", "1", "-bots", "6", "-organizations", "2", "-idle", "300ms", "-settle", "300ms", "-messages", "60", "-rate", "50",

@@ -2,6 +2,7 @@ package channel
 
 import (
 	"context"
+	"database/sql"
 	"fmt"
 	"io"
 	"log/slog"
@@ -66,6 +67,36 @@ type (
 	}
 )
 
+// What sessions of channels can do that are opened by linking a phone.
+type (
+	// PairCoder gives the code with which a phone is linked instead of the QR
+	// code. Unlike the rest it is asked before Ready, while the channel's state
+	// is ChannelQR or ChannelPairing. The error is for people.
+	PairCoder interface {
+		PairCode(ctx context.Context, phone string) (PairCode, error)
+	}
+	// Resolver finds who has a phone number, before anything was said. The error
+	// is for people; nobody has it: a domain.Error with CodeNotFound.
+	Resolver interface {
+		Resolve(ctx context.Context, phone string) (domain.Peer, error)
+	}
+)
+
+// AskKind is what sessions are asked.
+type AskKind string
+
+// What sessions are asked, with a phone number's digits as the argument.
+const (
+	AskPairCode AskKind = "pair_code" // of a PairCoder; the answer is a PairCode
+	AskResolve  AskKind = "resolve"   // of a Resolver; the answer is a domain.Peer
+)
+
+// PairCode is typed into a phone to link it.
+type PairCode struct {
+	Code      string      `json:"code"` // ABCD-1234
+	ExpiresAt domain.Time `json:"expiresAt"`
+}
+
 // Pace is what a provider's limits let through at a moment.
 type Pace struct {
 	// Room is how many messages may go to all chats together.
@@ -88,6 +119,10 @@ type Host interface {
 	Ready()
 	// OpenMedia opens a stored file for sending.
 	OpenMedia(ctx context.Context, mediaID int64) (io.ReadCloser, domain.Media, error)
+	// Typing tells those who have the chat open that the customer begins or ends
+	// to write. sender is who writes in a group, else empty. It is forgotten when
+	// it cannot be told.
+	Typing(ctx context.Context, peer, sender string, on bool)
 }
 
 // Intake is what the worker gives beside Host to sessions whose provider hands
@@ -100,6 +135,24 @@ type Intake interface {
 	ReceiveBatch(ctx context.Context, batch domain.Batch) error
 }
 
+// Link is what the worker gives beside Host to sessions of channels that are
+// opened by linking a phone.
+type Link interface {
+	// Show shows a QR code to the admin who asked for the link, and to nobody
+	// else. Empty takes the last one away.
+	Show(ctx context.Context, qr string, expires time.Time) error
+	// Admit says whether a number may become this channel: a *domain.Error, for
+	// people, if it may not.
+	Admit(ctx context.Context, number string) error
+	// Linked keeps who the channel is from now on: the number, and the device that
+	// the provider knows it by.
+	Linked(ctx context.Context, number, device string) error
+	// Unlinked forgets the device, switches the channel off until an admin connects
+	// it again, and shows why. The number stays the channel's. The session ends
+	// after that.
+	Unlinked(ctx context.Context, state domain.ChannelState, code, reason string) error
+}
+
 // Config is what a session is made from.
 type Config struct {
 	Channel domain.Channel
@@ -107,7 +160,20 @@ type Config struct {
 	Secrets map[string]string
 	Host    Host
 	Intake  Intake
-	Logger  *slog.Logger
+	Link    Link
+	// Device is the linked device (Link.Linked), empty before. Unlink asks the
+	// session to end the link and nothing else; Leaving: of a channel that is
+	// deleted, so what comes in meanwhile is nobody's.
+	Device          string
+	Unlink, Leaving bool
+	// Keys is the product's database, for tables that a provider's library keeps
+	// its keys in; "pgx" or "sqlite3" is its KeysDialect. It writes only under the
+	// channel's lease, and calls KeysFailed's function, if one is set, with each
+	// failure of a call before that returns.
+	Keys        *sql.DB
+	KeysDialect string
+	KeysFailed  func(func(error))
+	Logger      *slog.Logger
 }
 
 // Factory makes sessions of one kind.
@@ -120,7 +186,10 @@ type Down struct {
 	Reason string // a sentence for people: what happened and what to do
 	// Permanent sessions wait until somebody connects or changes the channel.
 	Permanent bool
-	Cause     error
+	// Until is when it may be tried again, where the provider tells; zero: the
+	// worker's back-off decides.
+	Until time.Time
+	Cause error
 }
 
 func (d *Down) Error() string {

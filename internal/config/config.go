@@ -101,7 +101,7 @@ type Config struct {
 	LogLevel  string // debug, info, warn or error
 	LogFormat string // auto, json or text
 
-	Demo bool // standalone: start the simulators, and create an organization with a channel on them
+	Demo bool // standalone: start the simulators, and create an organization with a channel on each
 }
 
 // Defaults returns the settings of a process for which nothing was set.

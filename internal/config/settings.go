@@ -73,7 +73,7 @@ var generalSettings = []setting{
 	},
 	{
 		env: "DEMO", in: Standalone, group: "General",
-		usage: "Start the simulators, create an organization with a channel on them and print a link that signs you in.",
+		usage: "Start the simulators, create an organization with a channel on each and print a link that signs you in.",
 		want:  "true or false",
 		field: func(c *Config) any { return &c.Demo },
 	},
@@ -328,7 +328,7 @@ var providerSettings = []setting{
 	{
 		env: "WHATSAPP_ENDPOINT", in: everywhere, group: "Providers",
 		usage: "Another WhatsApp Web server, for tests: it replaces server authentication. On this machine only (127.0.0.1), unless APP_ENV is development. Needs WHATSAPP_ROOT_KEY.",
-		want:  "an http URL of this machine such as http://127.0.0.1:4001, or any http(s) URL with APP_ENV=development",
+		want:  "an http URL of this machine such as http://127.0.0.1:4002, or any http(s) URL with APP_ENV=development",
 		field: func(c *Config) any { return &c.WhatsAppEndpoint },
 		ok: func(c *Config) bool {
 			return isBaseURL(c.WhatsAppEndpoint) && (c.AppEnv == Development || isLoopbackURL(c.WhatsAppEndpoint))
@@ -344,14 +344,14 @@ var providerSettings = []setting{
 	{
 		env: "TELEGRAM_API_ENDPOINT", in: everywhere, group: "Providers",
 		usage: "Bot API server: the first %s becomes the token, the second the method.",
-		want:  "an http(s) URL with exactly two %s, such as http://127.0.0.1:4002/bot%s/%s",
+		want:  "an http(s) URL with exactly two %s, such as http://127.0.0.1:4001/bot%s/%s",
 		field: func(c *Config) any { return &c.TelegramAPIEndpoint },
 		ok:    func(c *Config) bool { return isTelegramFormat(c.TelegramAPIEndpoint) },
 	},
 	{
 		env: "TELEGRAM_FILE_ENDPOINT", derived: true, in: everywhere, group: "Providers",
 		usage: "Its file server: token and path. Unless set, it is TELEGRAM_API_ENDPOINT with /file before /bot.",
-		want:  "an http(s) URL with exactly two %s, such as http://127.0.0.1:4002/file/bot%s/%s",
+		want:  "an http(s) URL with exactly two %s, such as http://127.0.0.1:4001/file/bot%s/%s",
 		field: func(c *Config) any { return &c.TelegramFileEndpoint },
 		ok:    func(c *Config) bool { return isTelegramFormat(c.TelegramFileEndpoint) },
 	},

@@ -49,6 +49,8 @@ type ChannelStatus struct {
 	Reason    string       `json:"reason"`
 	Since     Time         `json:"since"`
 	Worker    string       `json:"worker"`
+	// Retries: whoever shows it sees to it, and tries again by itself.
+	Retries bool `json:"-"`
 }
 
 // Channel is a number or a bot of an organization. Config holds what is not

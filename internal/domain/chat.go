@@ -32,11 +32,15 @@ func (s ChatStatus) Valid() bool {
 
 // Contact is a person or a group as a chat shows it.
 type Contact struct {
-	ID        int64  `json:"id"`
-	Name      string `json:"name"`
-	Phone     string `json:"phone"`
-	Username  string `json:"username"`
-	AvatarURL string `json:"avatarUrl"`
+	ID       int64  `json:"id"`
+	Name     string `json:"name"`
+	Phone    string `json:"phone"`
+	Username string `json:"username"`
+	// AvatarURL is the address of the picture, signed and expiring like that of
+	// a Media: routes fill it in, events have none. AvatarMediaID is the picture's
+	// file; null: there is no picture.
+	AvatarURL     string `json:"avatarUrl"`
+	AvatarMediaID *int64 `json:"avatarMediaId"`
 }
 
 // LastMessage is the line under a chat's name.

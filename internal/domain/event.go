@@ -7,17 +7,18 @@ import (
 
 // The names of the server's events, as clients know them.
 const (
-	EventChatNew        = "chat:new"
-	EventChatUpdated    = "chat:updated"
-	EventChatDeleted    = "chat:deleted"
-	EventMessageNew     = "message:new"
-	EventMessageUpdated = "message:updated"
-	EventMessageStatus  = "message:status"
-	EventMessagesRead   = "messages:read"
-	EventChannelStatus  = "channel:status"
-	EventChannelDeleted = "channel:deleted"
-	EventTicketNew      = "ticket:new"
-	EventTicketUpdated  = "ticket:updated"
+	EventChatNew          = "chat:new"
+	EventChatUpdated      = "chat:updated"
+	EventChatDeleted      = "chat:deleted"
+	EventMessageNew       = "message:new"
+	EventMessageUpdated   = "message:updated"
+	EventMessageStatus    = "message:status"
+	EventMessagesRead     = "messages:read"
+	EventMessagesImported = "messages:imported"
+	EventChannelStatus    = "channel:status"
+	EventChannelDeleted   = "channel:deleted"
+	EventTicketNew        = "ticket:new"
+	EventTicketUpdated    = "ticket:updated"
 
 	// Not in the log: they concern one user, or one moment.
 	EventUserNotification = "user:notification"
@@ -72,8 +73,15 @@ type (
 	// MessagesRead is the data of messages:read.
 	MessagesRead struct {
 		ChatID        int64 `json:"chatId"`
-		ReadByUserID  int64 `json:"readByUserId"`
+		ReadByUserID  int64 `json:"readByUserId"` // 0: read on the organization's own phone
 		UpToMessageID int64 `json:"upToMessageId"`
+	}
+	// MessagesImported is the data of messages:imported: messages of these chats
+	// came, or moved there, without an event for each. Who shows one of the
+	// chats reads its messages again.
+	MessagesImported struct {
+		ChannelID int64   `json:"channelId"`
+		ChatIDs   []int64 `json:"chatIds"`
 	}
 	// ChatDeleted is the data of chat:deleted.
 	ChatDeleted struct {

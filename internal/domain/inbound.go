@@ -22,12 +22,19 @@ type InboundMessage struct {
 	ProviderTime      Time
 	// System messages and imports raise no unread count.
 	Silent bool
+	// Status of a message of our own that is imported; empty: sent.
+	Status MessageStatus
+	// Placeholder says that the content could not be read, perhaps only yet: a
+	// later message under the same key fills the row in.
+	Placeholder bool
 }
 
 // Peer is an address on the provider's network, with what is known of who is
 // behind it.
 type Peer struct {
-	// Address is the chat's (or sender's) address on the channel's network.
+	// Address is the chat's (or sender's) address on the channel's network: the
+	// value of one of the identities. The others are addresses too, under which
+	// the same chat, or sender, is found.
 	Address    string
 	Kind       ChatKind
 	Name       string
@@ -97,10 +104,18 @@ type InboundStatus struct {
 	At        Time
 }
 
+// Author is who changes a message. Only who wrote it may.
+type Author struct {
+	FromMe bool
+	Sender Peer // in a group, of others; else empty
+	Admin  bool // of the group: takes back what others wrote, too
+}
+
 // InboundEdit replaces the content of a message.
 type InboundEdit struct {
 	ExternalID       string // as in InboundReaction
 	Peer             Peer
+	By               *Author `json:",omitempty"` // nil: the network sees to it that it is the author
 	TargetExternalID string
 	Content          string
 	ProviderTime     Time
@@ -110,8 +125,50 @@ type InboundEdit struct {
 type InboundRevoke struct {
 	ExternalID       string // as in InboundReaction
 	Peer             Peer
+	By               *Author `json:",omitempty"` // as in InboundEdit
 	TargetExternalID string
 	ProviderTime     Time
+}
+
+// InboundRead says that the organization's own phone has read a chat.
+type InboundRead struct {
+	Peer Peer
+	// ExternalIDs are messages of the customer that were read; all before them
+	// were, too.
+	ExternalIDs []string
+	At          Time
+}
+
+// InboundContact is what a network tells of somebody, or of a group, without a
+// message: a name, a picture, or that two of its addresses are one person.
+type InboundContact struct {
+	// Peer.Identities are all of one person: contacts, and chats of the
+	// channel, that turn out to be the same are merged. A contact nobody knows
+	// yet is not made.
+	Peer Peer
+	// Picture is the contact's; nil says nothing about it, one without Ref that
+	// there is none.
+	Picture *InboundPicture
+}
+
+// InboundPicture is a contact's picture, which the provider holds for us.
+type InboundPicture struct {
+	ID  string // changes with the picture
+	Ref string // the provider's handle, opaque to all but the channel
+}
+
+// InboundHistory is a part of what a phone knew before the channel was linked.
+// It is imported: no unread counts, no notifications, and one event for a chat
+// instead of one for each of its messages.
+type InboundHistory struct {
+	Chats []InboundChat
+}
+
+// InboundChat is a chat of an import. All items are of its peer; messages are
+// Silent.
+type InboundChat struct {
+	Peer  Peer
+	Items []Inbound // messages and reactions, oldest first
 }
 
 // Inbound is one thing that happened on a channel; exactly one field is set.
@@ -121,6 +178,9 @@ type Inbound struct {
 	Status   *InboundStatus
 	Edit     *InboundEdit
 	Revoke   *InboundRevoke
+	Read     *InboundRead
+	Contact  *InboundContact
+	History  *InboundHistory
 }
 
 // Received is one thing that a provider handed out, beside its raw form.
@@ -154,8 +214,11 @@ type Outbound struct {
 	Attempt int
 	// Peer is the chat's address on the channel's network.
 	Peer string
-	// ReplyToExternalID quotes a message, where set.
+	// ReplyToExternalID quotes a message, where set. ReplyToSender is the address
+	// of its author in a group, empty for our own and in a direct chat.
 	ReplyToExternalID string
+	ReplyToFromMe     bool
+	ReplyToSender     string
 	// Bulk: nothing but bulk waits in its chat.
 	Bulk bool
 }
@@ -185,7 +248,16 @@ type Command struct {
 	TargetExternalID string
 	TargetSender     string
 	TargetFromMe     bool
-	// Value is the emoji of a reaction or the new text of an edit.
+	TargetType       MessageType
+	// Value is the emoji of a reaction, the new text of an edit, or how many
+	// messages were read.
 	Value    string
 	Attempts int
+	// Earlier are, of a read command, the customer's messages before the target:
+	// some networks want each one named that was read. Newest first.
+	Earlier []ReadMessage
 }
+
+// ReadMessage is a message that was read, and the address of its author in a
+// group.
+type ReadMessage struct{ ExternalID, Sender string }

@@ -37,15 +37,41 @@ BEGIN
 			current_setting('application_name'), split_part(l.worker_id, '#', 1), l.term, clock_timestamp()
 		FROM (SELECT 1) AS once LEFT JOIN leases l ON l.channel_id = channel;
 	RETURN NULL;
+END $$;
+
+CREATE FUNCTION audit.keys() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+	fields jsonb := to_jsonb(CASE WHEN TG_OP = 'DELETE' THEN OLD ELSE NEW END);
+	owner text := coalesce(fields ->> 'our_jid', fields ->> 'device', fields ->> 'jid');
+BEGIN
+	INSERT INTO audit.writes
+		SELECT TG_TABLE_NAME, TG_OP, NULL, NULL, coalesce(c.id, 0), current_setting('application_name'), split_part(l.worker_id, '#', 1), l.term, clock_timestamp()
+		FROM (SELECT 1) AS once LEFT JOIN channels c ON c.device = owner LEFT JOIN leases l ON l.channel_id = c.id;
+	RETURN NULL;
 END $$;`
 
 // audit begins the notes.
 func (w *world) audit() {
 	w.t.Helper()
 	statements := []string{auditSchema}
-	for _, table := range []string{"messages", "chats", "intakes", "channels", "commands", "media"} {
+	for _, table := range []string{"messages", "chats", "intakes", "channels", "commands", "media", "webhook_rejects"} {
 		statements = append(statements, fmt.Sprintf(`CREATE TRIGGER audit AFTER INSERT OR UPDATE OR DELETE ON %s FOR EACH ROW
 			WHEN (current_setting('application_name') LIKE 'worker-%%') EXECUTE FUNCTION audit.write()`, table))
+	}
+	// The keys of linked numbers, whose tables are those of the library and one of the product.
+	keys := []string{"whatsapp_lids", "whatsapp_notes"}
+	err := w.query(testkit.Context(w.t), `SELECT DISTINCT table_name::text FROM information_schema.columns
+		WHERE table_name LIKE 'whatsmeow_%' AND column_name IN ('our_jid', 'jid')`, nil,
+		func(r pgx.Rows) error {
+			var table string
+			err := r.Scan(&table)
+			keys = append(keys, table)
+			return err
+		})
+	require.NoError(w.t, err)
+	for _, table := range keys {
+		statements = append(statements, fmt.Sprintf(`CREATE TRIGGER audit AFTER INSERT OR UPDATE OR DELETE ON %s FOR EACH ROW
+			WHEN (current_setting('application_name') LIKE 'worker-%%') EXECUTE FUNCTION audit.keys()`, table))
 	}
 	ctx := testkit.Context(w.t)
 	conn, err := pgx.Connect(ctx, w.postgres.URL(databaseName))
@@ -98,18 +124,39 @@ func (w *world) judgeLeases() {
 	w.judgeCalls()
 	w.judgeWrites()
 	w.judgeConfirmations()
+	if w.linked {
+		sessions, overlaps, err := w.sessions(testkit.Context(w.t))
+		require.NoError(w.t, err)
+		w.judgeSessions(sessions, overlaps)
+		w.judgeConversations()
+	}
 }
 
-// judgeCalls compares all polls and sends with the leases. A worker trusts a lease for less time than it has; the
-// simulator, which says when a call came, may be late beside the race detector.
-func (w *world) judgeCalls() {
-	w.t.Helper()
-	late := sized(5*time.Second, 100*time.Millisecond)
-	ctx := testkit.ContextFor(w.t, time.Minute)
-	history, channels := w.leaseHistory(), map[string]int64{}
+// keysByChannel tells what the provider calls a channel, and channelsByKey the reverse.
+func (w *world) keysByChannel() map[int64]string {
+	keys := map[int64]string{}
+	for _, l := range w.lines() {
+		keys[l.channel] = l.key()
+	}
+	return keys
+}
+
+func (w *world) channelsByKey() map[string]int64 {
+	channels := map[string]int64{}
 	for _, l := range w.lines() {
 		channels[l.key()] = l.channel
 	}
+	return channels
+}
+
+// judgeCalls compares all polls and sends with the leases. A worker trusts a lease for less time than it has; the
+// simulator, which says when a call came, may be late beside the race detector. That the time is less by the margin is for
+// requireSilent.
+func (w *world) judgeCalls() {
+	w.t.Helper()
+	late := sized(leaseMargin+time.Second, 100*time.Millisecond)
+	ctx := testkit.ContextFor(w.t, time.Minute)
+	history, channels := w.leaseHistory(), w.channelsByKey()
 	checked := 0
 	check := func(what, line, worker string, at time.Time) {
 		checked++
@@ -177,15 +224,12 @@ func (w *world) judgeWrites() {
 	w.t.Logf("oracle: %d writes of workers were made under a lease", writes)
 }
 
-// judgeConfirmations compares when Telegram was told to forget updates with when their messages were committed.
+// judgeConfirmations compares when Telegram and WhatsApp were told to forget messages with when their messages were committed.
 func (w *world) judgeConfirmations() {
 	w.t.Helper()
 	ctx := testkit.Context(w.t)
 	committed := map[string]time.Time{} // by line and external id
-	keys := map[int64]string{}
-	for _, l := range w.lines() {
-		keys[l.channel] = l.key()
-	}
+	keys := w.keysByChannel()
 	err := w.query(ctx, `SELECT channel_id, external_id, pg_xact_commit_timestamp(xmin) FROM audit.writes
 		WHERE name = 'messages' AND op = 'INSERT' AND external_id IS NOT NULL`, nil,
 		func(r pgx.Rows) error {
@@ -212,4 +256,7 @@ func (w *world) judgeConfirmations() {
 		}
 	}
 	w.t.Logf("oracle: %d updates were confirmed after the commit", confirmed)
+	if w.linked {
+		w.judgeInbound(committed)
+	}
 }

@@ -17,6 +17,7 @@ import (
 	"switchboard/internal/domain"
 	"switchboard/internal/simulator/cloudapi"
 	"switchboard/internal/simulator/telegram"
+	"switchboard/internal/simulator/whatsapp"
 	"switchboard/internal/testkit"
 )
 
@@ -25,7 +26,8 @@ type entry struct {
 	organization *organization
 	n            int64
 	reply        bool
-	update       int64 // Telegram's number of a customer's message
+	update       int64  // Telegram's number of a customer's message
+	external     string // WhatsApp's id of it
 }
 
 func (e entry) canary() string { return fmt.Sprintf("%s%s-%d", canaryPrefix, e.organization.name, e.n) }
@@ -89,6 +91,11 @@ func (w *world) customerWrites(ctx context.Context, o *organization, customer in
 		if err == nil {
 			e.update = sent.Updates[0].ID
 		}
+	case domain.KindWhatsApp:
+		var sent whatsapp.Delivery
+		err = request(ctx, http.MethodPost, w.whatsapp+"/control/phones/"+l.phone+"/messages", "",
+			whatsapp.Incoming{From: o.customer(customer), Text: e.canary()}, &sent)
+		e.external = sent.ID
 	default:
 		err = w.control(ctx, fmt.Sprintf("/control/numbers/%s/customers/%s/messages", l.number.PhoneNumberID, o.customer(customer)),
 			cloudapi.Incoming{Type: "text", Text: e.canary(), ID: externalID(e)})
@@ -142,16 +149,16 @@ func (w *world) burst(ctx context.Context, o *organization, texts int) error {
 		}
 		texts -= len(entries)
 		body, err := json.Marshal(map[string]any{"object": "whatsapp_business_account", "entry": []any{map[string]any{
-			"id": "1" + o.whatsapp.number.PhoneNumberID, "changes": []any{map[string]any{"field": "messages", "value": map[string]any{
+			"id": "1" + o.waba.number.PhoneNumberID, "changes": []any{map[string]any{"field": "messages", "value": map[string]any{
 				"messaging_product": "whatsapp",
-				"metadata":          map[string]any{"phone_number_id": o.whatsapp.number.PhoneNumberID, "display_phone_number": "15550000000"},
+				"metadata":          map[string]any{"phone_number_id": o.waba.number.PhoneNumberID, "display_phone_number": "15550000000"},
 				"messages":          messages,
 			}}},
 		}}})
 		if err != nil {
 			return err
 		}
-		if err := w.control(ctx, "/control/numbers/"+o.whatsapp.number.PhoneNumberID+"/webhook", body); err != nil {
+		if err := w.control(ctx, "/control/numbers/"+o.waba.number.PhoneNumberID+"/webhook", body); err != nil {
 			return err
 		}
 		w.ledger.accept(entries...)
@@ -218,7 +225,8 @@ func (d *traffic) work(running context.Context, turns <-chan int, write func(con
 				continue
 			}
 			ctx, cancel := context.WithTimeout(context.WithoutCancel(running), 2*time.Minute)
-			err := write(ctx, w.orgs[turn%len(w.orgs)], turn/len(w.orgs)%customers)
+			o := w.orgs[turn%len(w.orgs)]
+			err := write(ctx, o, turn/len(w.orgs)%o.customers())
 			cancel()
 			if err != nil {
 				w.t.Errorf("the driver: %v", err)

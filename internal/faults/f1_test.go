@@ -16,13 +16,14 @@ const takeOverAfterStop = 2 * time.Second
 
 var takeOverAfterKill = leaseTTL + 3*time.Second
 
-// F1: kill -9 a worker again and again while customers and operators write, at moments of its choice and at the two that matter:
-// before the commit of what it fetched, and between the commit and the acknowledgement. Then end one in good order.
+// F1: kill -9 a worker again and again while customers and operators write, at moments of its choice and at those that matter:
+// before the commit of what it fetched, after the decryption too, and between the commit and the acknowledgement. Then end one
+// in good order.
 func TestFaultF1_KillWorker(t *testing.T) {
 	quick(t)
 	kills, inbound := sized(2, 5), sized(200, 1000)
 	clients, perSecond := sized(8, 200), 50
-	w := newWorld(t, plan{organizations: sized(2, 10), workers: 2, audited: true})
+	w := newWorld(t, plan{organizations: sized(2, 10), workers: 2, audited: true, linked: true})
 	w.openIdle(sized(10, 400)) // two workers have half of them each
 	before := w.atRest()
 	h := w.herd(clients)
@@ -41,6 +42,9 @@ func TestFaultF1_KillWorker(t *testing.T) {
 	w.quiet()
 	w.killBeforeCommit(w.orgs[0])
 	w.killBeforeAcknowledgement(w.orgs[0])
+	w.killAfterDecrypt(w.orgs[0])
+	w.killAfterCommit(w.orgs[0])
+	w.killBeforeReceipt(w.orgs[0])
 
 	d = w.drive(perSecond)
 	d.more(perSecond)
@@ -59,7 +63,7 @@ func (w *world) killBeforeCommit(o *organization) {
 	w.t.Helper()
 	victim := w.owner(o.telegram)
 	victim.database.Cut()
-	e, err := w.customerWrites(w.t.Context(), o, customersEach)
+	e, err := w.customerWrites(w.t.Context(), o, onTelegram)
 	require.NoError(w.t, err)
 	w.awaitUpdate(e, 1, false)
 	w.killWorker(victim)
@@ -76,11 +80,11 @@ func (w *world) killBeforeAcknowledgement(o *organization) {
 	w.t.Helper()
 	victim := w.owner(o.telegram)
 	// The poll that waits now is a new one: it does not end by itself in between.
-	e, err := w.customerWrites(w.t.Context(), o, customersEach)
+	e, err := w.customerWrites(w.t.Context(), o, onTelegram)
 	require.NoError(w.t, err)
 	w.awaitUpdate(e, 1, true)
 	hang := w.setFault(telegram.Fault{Kind: telegram.FaultHang, Method: "getUpdates", Bot: o.telegram.bot.ID, Count: 1})
-	e, err = w.customerWrites(w.t.Context(), o, customersEach)
+	e, err = w.customerWrites(w.t.Context(), o, onTelegram)
 	require.NoError(w.t, err)
 	hang.struck()
 	stored := 0

@@ -14,12 +14,14 @@ import (
 	"switchboard/internal/domain"
 	"switchboard/internal/simulator/cloudapi"
 	"switchboard/internal/simulator/telegram"
+	"switchboard/internal/simulator/whatsapp"
 	"switchboard/internal/testkit"
 )
 
-// F2: kill -9 a worker at each state of a send, on each kind of channel. Neither provider recognises a repetition, so none is
-// made: what may have left is of unknown fate, which the operators see, and which they decide about. What certainly has not
-// left is sent. The chat goes on behind it.
+// F2: kill -9 a worker at each state of a send, on each kind of channel. Telegram and the Cloud API recognise no repetition, so
+// none is made: what may have left is of unknown fate, which the operators see, and which they decide about. What certainly has
+// not left is sent. WhatsApp Web recognises a message by its id: it is sent again under the same one, and shown once. The chat
+// goes on behind it.
 //
 //	queued ──► claimed ─► │ ─► received ──► in effect ─► │ ─► answered ─► │ ─► settled
 //	             the way to the provider                      the way to the database
@@ -28,7 +30,7 @@ import (
 func TestFaultF2_KillWhileSending(t *testing.T) {
 	quick(t)
 	rounds, clients := sized(1, 5), 5
-	w := newWorld(t, plan{organizations: 5, audited: true})
+	w := newWorld(t, plan{organizations: 5, audited: true, linked: true})
 	before := w.atRest()
 	h := w.herd(clients)
 	w.connect(h, clients)
@@ -63,17 +65,18 @@ func (s *send) String() string {
 	return fmt.Sprintf("%s on %s, %s", s.state, s.organization.line(s.customer).kind, s.canary())
 }
 
-// both are one customer of each kind of channel.
-var both = []int{0, customersEach}
-
-// beginSends sends a reply on both lines of an organization, and waits until the database has it in a status.
-func (w *world) beginSends(o *organization, state string, status, fate domain.MessageStatus, effects int) []*send {
+// beginSends sends a reply to some customers of an organization, and waits until the database has it in a status. On a linked
+// number its fate is always to be sent, once.
+func (w *world) beginSends(o *organization, state string, status, fate domain.MessageStatus, effects int, to ...int) []*send {
 	w.t.Helper()
 	var sends []*send
-	for _, customer := range both {
+	for _, customer := range to {
 		e, err := w.reply(testkit.Context(w.t), o, customer)
 		require.NoError(w.t, err)
 		s := &send{entry: e, state: state, customer: customer, fate: fate, effects: effects}
+		if customer >= onWhatsApp {
+			s.fate, s.effects = domain.StatusSent, 1
+		}
 		for range 2 {
 			later, err := w.reply(testkit.Context(w.t), o, customer)
 			require.NoError(w.t, err)
@@ -94,9 +97,10 @@ func (w *world) killOnTheWayOut(queued, claimed *organization) []*send {
 	victim := w.workers[0]
 	victim.telegram.Cut()
 	victim.cloud.Cut()
-	sends := w.beginSends(claimed, "claimed", domain.StatusSending, domain.StatusUnknown, 0)
+	victim.whatsapp.Cut()
+	sends := w.beginSends(claimed, "claimed", domain.StatusSending, domain.StatusUnknown, 0, claimed.oneOfEach()...)
 	victim.pause()
-	sends = append(sends, w.beginSends(queued, "queued", domain.StatusQueued, domain.StatusSent, 1)...)
+	sends = append(sends, w.beginSends(queued, "queued", domain.StatusQueued, domain.StatusSent, 1, queued.oneOfEach()...)...)
 	w.killWorker(victim)
 	w.startWorker()
 	return sends
@@ -107,12 +111,16 @@ func (w *world) killOnTheWayOut(queued, claimed *organization) []*send {
 func (w *world) killOnTheWayBack(received, inEffect, answered *organization) []*send {
 	w.t.Helper()
 	victim := w.workers[0]
-	sends, requests := w.holdSends(received, "received", 0, telegram.FaultHang, cloudapi.FaultHang)
-	acting, answers := w.holdSends(inEffect, "in effect", 1, telegram.FaultAcceptHang, cloudapi.FaultAcceptHang)
-	waiting, delays := w.holdSends(answered, "answered", 1, telegram.FaultDelay, cloudapi.FaultDelay)
+	sends, requests := w.holdSends(received, "received", 0, holds{telegram.FaultHang, cloudapi.FaultHang, whatsapp.FaultLose})
+	acting, answers := w.holdSends(inEffect, "in effect", 1, holds{telegram.FaultAcceptHang, cloudapi.FaultAcceptHang, whatsapp.FaultNoAck})
+	waiting, delays := w.holdSends(answered, "answered", 1, holds{bot: telegram.FaultDelay, cloud: cloudapi.FaultDelay})
+	settling, release := w.holdSettling(victim, answered)
 	victim.database.Cut()
 	w.letAnswer(waiting, delays)
+	waiting = append(waiting, settling)
 	w.killWorker(victim)
+	w.undo(victim)
+	release()
 	for _, f := range append(requests, answers...) {
 		f.clear()
 	}
@@ -120,18 +128,34 @@ func (w *world) killOnTheWayBack(received, inEffect, answered *organization) []*
 	return append(append(sends, acting...), waiting...)
 }
 
-// holdSends lets operators write on both lines of an organization. A fault of each kind keeps the providers from answering until
+// holds are what keeps the providers from answering.
+type holds struct {
+	bot   telegram.FaultKind
+	cloud cloudapi.FaultKind
+	phone whatsapp.FaultKind // "": nothing is sent by the linked number
+}
+
+// inFlight keeps answers back that the providers have, until they are let go; WhatsApp's is lost.
+var inFlight = holds{telegram.FaultDelay, cloudapi.FaultDelay, whatsapp.FaultNoAck}
+
+// holdSends lets operators write on the lines of an organization. A fault of each kind keeps the providers from answering until
 // it is cleared; the customers get the replies so often nevertheless.
-func (w *world) holdSends(o *organization, state string, effects int, bot telegram.FaultKind, cloud cloudapi.FaultKind) ([]*send, []fault) {
+func (w *world) holdSends(o *organization, state string, effects int, h holds) ([]*send, []fault) {
 	w.t.Helper()
+	to := []int{0, onTelegram}
 	if effects > 0 { // the Cloud API's reports come when the test says so
-		w.setFault(cloudapi.Fault{Kind: cloudapi.FaultStatuses, PhoneNumberID: o.whatsapp.number.PhoneNumberID, Count: 1})
+		w.setFault(cloudapi.Fault{Kind: cloudapi.FaultStatuses, PhoneNumberID: o.waba.number.PhoneNumberID, Count: 1})
 	}
 	faults := []fault{
-		w.setFault(cloudapi.Fault{Kind: cloud, PhoneNumberID: o.whatsapp.number.PhoneNumberID, Count: 1, Delay: time.Hour}),
-		w.setFault(telegram.Fault{Kind: bot, Bot: o.telegram.bot.ID, Count: 1, Delay: time.Hour}),
+		w.setFault(cloudapi.Fault{Kind: h.cloud, PhoneNumberID: o.waba.number.PhoneNumberID, Count: 1, Delay: time.Hour}),
+		w.setFault(telegram.Fault{Kind: h.bot, Bot: o.telegram.bot.ID, Count: 1, Delay: time.Hour}),
 	}
-	sends := w.beginSends(o, state, domain.StatusSending, domain.StatusUnknown, effects)
+	if h.phone != "" {
+		to = append(to, onWhatsApp)
+		w.holdReceipts(o)
+		faults = append(faults, w.setFault(whatsapp.Fault{Kind: h.phone, Number: o.linked.phone, Peer: o.customer(onWhatsApp), Count: 1}))
+	}
+	sends := w.beginSends(o, state, domain.StatusSending, domain.StatusUnknown, effects, to...)
 	for _, f := range faults {
 		f.struck()
 	}
@@ -147,7 +171,7 @@ func (w *world) letAnswer(sends []*send, delays []fault) {
 	for _, s := range sends {
 		testkit.EventuallyNoError(w.t, "the provider's answer", func(ctx context.Context) error {
 			found, err := w.sentAs(ctx, s.entry)
-			if err == nil && (len(found) != 1 || !found[0].told) {
+			if err == nil && (len(found) != 1 || !found[0].told && s.customer < onWhatsApp) {
 				err = fmt.Errorf("the ledger has %+v", found)
 			}
 			return err
@@ -168,6 +192,9 @@ func (w *world) requireFate(s *send) {
 		w.awaitStatus(s.entry, s.fate)
 	}
 	w.requireEffects(s)
+	if s.customer >= onWhatsApp {
+		w.requireOneID(s)
+	}
 	if s.fate != domain.StatusUnknown {
 		return
 	}
@@ -249,8 +276,9 @@ func (w *world) decide(sends []*send) {
 func (w *world) sentAs(ctx context.Context, e entry) ([]delivery, error) {
 	all, err := w.deliveries(ctx)
 	var found []delivery
+	id := w.message(e).external // WhatsApp cannot tell the text of what it lost
 	for _, d := range all {
-		if d.text == e.canary() {
+		if d.text == e.canary() || d.id != "" && d.id == id {
 			found = append(found, d)
 		}
 	}

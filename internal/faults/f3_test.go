@@ -8,18 +8,16 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"switchboard/internal/simulator/cloudapi"
-	"switchboard/internal/simulator/telegram"
 	"switchboard/internal/testkit"
 )
 
 // F3: a worker stands still for twice the time of a lease, and goes on as if nothing had happened. Another one has its channels
 // by then: of what the first was about to do nothing may happen any more. Sends that were at the provider when it stopped are what
-// no lease can fence: they are of unknown fate.
+// no lease can fence: they are of unknown fate, or on WhatsApp repeated under the same id.
 func TestFaultF3_StoppedWorker(t *testing.T) {
 	quick(t)
 	clients, perSecond := sized(8, 100), sized(20, 50)
-	w := newWorld(t, plan{organizations: sized(2, 10), audited: true})
+	w := newWorld(t, plan{organizations: sized(2, 10), audited: true, linked: true})
 	before := w.atRest()
 	h := w.herd(clients)
 	w.connect(h, clients)
@@ -31,13 +29,12 @@ func TestFaultF3_StoppedWorker(t *testing.T) {
 	o, victim := w.orgs[0], w.workers[0]
 	lines := w.held(victim)
 	require.Len(t, lines, len(w.lines()))
-	sends, delays := w.holdSends(o, "in flight", 1, telegram.FaultDelay, cloudapi.FaultDelay)
+	sends, delays := w.holdSends(o, "in flight", 1, inFlight)
 	stopped := time.Now()
 	victim.pause()
 	victim.frozen = time.Now()
-	given, err := w.customerWrites(t.Context(), o, customersEach)
-	require.NoError(t, err)
-	w.awaitUpdate(given, 1, false)
+	given := w.writesToAll(o)
+	w.awaitGiven(given, 1, false)
 	w.letAnswer(sends, delays) // the answers wait for the worker
 	w.startWorker()
 	d = w.drive(perSecond)
@@ -47,7 +44,7 @@ func TestFaultF3_StoppedWorker(t *testing.T) {
 	}
 	d.more(perSecond)
 	<-time.After(time.Until(stopped.Add(2 * leaseTTL)))
-	w.awaitUpdate(given, 2, true) // what the stopped worker was given comes to the next one
+	w.awaitGiven(given, 2, true) // what the stopped worker was given comes to the next one
 
 	victim.resume()
 	resumed := time.Now()

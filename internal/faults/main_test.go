@@ -19,6 +19,7 @@ import (
 	"switchboard/internal/simulator"
 	"switchboard/internal/simulator/cloudapi"
 	"switchboard/internal/simulator/telegram"
+	"switchboard/internal/simulator/whatsapp"
 	"switchboard/internal/testkit"
 )
 
@@ -75,7 +76,12 @@ func playSimulator(ctx context.Context) error {
 		return err
 	}
 	// On a busy machine it may take long until one sees that the other end of a connection was closed.
-	bots, err := telegram.New(telegram.Options{Logger: logger, GoneGrace: 2 * time.Second})
+	const grace = 2 * time.Second
+	bots, err := telegram.New(telegram.Options{Logger: logger, GoneGrace: grace})
+	if err != nil {
+		return err
+	}
+	phones, err := whatsapp.New(whatsapp.Options{Logger: logger, RootKey: whatsapp.DemoRootKey(), GoneGrace: grace})
 	if err != nil {
 		return err
 	}
@@ -83,5 +89,6 @@ func playSimulator(ctx context.Context) error {
 		ctx, logger, os.Stdout,
 		simulator.Part{Name: partCloud, Listen: "127.0.0.1:0", Provider: cloud},
 		simulator.Part{Name: partTelegram, Listen: "127.0.0.1:0", Provider: bots},
+		simulator.Part{Name: partWhatsApp, Listen: "127.0.0.1:0", Provider: phones},
 	)
 }

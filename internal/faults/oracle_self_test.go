@@ -6,20 +6,23 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
+	"switchboard/internal/simulator/whatsapp"
 	"switchboard/internal/testkit"
 )
 
 // An oracle that finds nothing proves nothing: each kind of fault is made by hand, and it must be told.
 func TestOracleFindsFaults(t *testing.T) {
 	quick(t)
-	w := newWorld(t, plan{organizations: 2, audited: true})
+	w := newWorld(t, plan{organizations: 2, audited: true, linked: true})
 	acme, rival := w.orgs[0], w.orgs[1]
 	h := w.herd(2)
 	w.connect(h, 2)
@@ -54,6 +57,7 @@ func TestOracleFindsFaults(t *testing.T) {
 	}
 
 	w.trespass(t, judge)
+	w.trespassOnWhatsApp(t, judge)
 
 	// What the clients saw.
 	require.Empty(t, clients(func(*testkit.HerdLedger) {}))
@@ -108,7 +112,7 @@ func (w *world) trespass(t *testing.T, judge func(func(*world)) string) {
 	}
 	database := w.postgres.URL(databaseName)
 	acme := w.orgs[0]
-	customer := customers - 1
+	customer := onTelegram
 	reply, err := w.reply(ctx, acme, customer)
 	require.NoError(t, err)
 	w.awaitSent(reply)
@@ -142,6 +146,66 @@ func (w *world) trespass(t *testing.T, judge func(func(*world)) string) {
 		return err
 	})
 	require.Contains(t, judge((*world).judgeCalls), "has two pollers")
+}
+
+// trespassOnWhatsApp does the same for a linked number.
+func (w *world) trespassOnWhatsApp(t *testing.T, judge func(func(*world)) string) {
+	t.Helper()
+	ctx := testkit.Context(t)
+	database := w.postgres.URL(databaseName)
+	do := func(url, sql string, args ...any) {
+		t.Helper()
+		require.NoError(t, query(ctx, url, sql, args, func(pgx.Rows) error { return nil }))
+	}
+	acme := w.orgs[0]
+	earlier, later := w.writes(acme, onWhatsApp), w.writes(acme, onWhatsApp)
+	reply, err := w.reply(ctx, acme, onWhatsApp)
+	require.NoError(t, err)
+	w.quiet()
+	sessions, overlaps, err := w.sessions(ctx)
+	require.NoError(t, err)
+	require.NotEmpty(t, sessions)
+	require.Empty(t, judge(func(w *world) { w.judgeSessions(sessions, overlaps) }), "what is sound is found sound")
+
+	// Sessions that a worker has no right to.
+	thief := sessions[len(sessions)-1]
+	thief.Seq, thief.worker, thief.LoggedInAt = thief.Seq+1, "worker-99", thief.LoggedInAt.Add(time.Millisecond)
+	told := judge(func(w *world) { w.judgeSessions(append(slices.Clone(sessions), thief), nil) })
+	require.Contains(t, told, "worker-99: a login for channel")
+	require.Contains(t, told, "has two sessions")
+	long := slices.Clone(sessions)
+	long[0].EndedAt = time.Now().Add(time.Hour)
+	require.Contains(t, judge(func(w *world) { w.judgeSessions(long, nil) }), "outlives the lease")
+	met := []whatsapp.Overlap{{Number: acme.linked.phone, Earlier: sessions[0].Seq}}
+	require.Contains(t, judge(func(w *world) { w.judgeSessions(sessions, met) }), "WhatsApp saw")
+
+	// A reply that the customer does not see, or sees as another one.
+	require.Empty(t, judge((*world).judgeConversations), "what is sound is found sound")
+	do(database, "UPDATE messages SET content = content || '0' WHERE organization_id = $1 AND content = $2", acme.id, reply.canary())
+	require.Contains(t, judge((*world).judgeConversations), "is shown the reply")
+	do(database, "UPDATE messages SET content = $2 WHERE organization_id = $1 AND content = $2 || '0'", acme.id, reply.canary())
+
+	// Messages in another order, one that is lost, and those that were acknowledged before the commit.
+	require.NotContains(t, judge((*world).judgeConfirmations), acme.linked.phone, "what is sound is found sound")
+	rename := func(from, to string) {
+		t.Helper()
+		do(database, "UPDATE messages SET external_id = $3 WHERE channel_id = $1 AND external_id = $2", acme.linked.channel, from, to)
+	}
+	rename(earlier.external, "aside")
+	require.Contains(t, judge((*world).judgeConfirmations), "is lost")
+	rename(later.external, earlier.external)
+	rename("aside", later.external)
+	require.Contains(t, judge((*world).judgeConfirmations), "is stored before an earlier one")
+	rename(later.external, "aside")
+	rename(earlier.external, later.external)
+	rename("aside", earlier.external)
+	do(database, "DELETE FROM audit.writes WHERE name = 'messages' AND op = 'INSERT' AND channel_id = $1", acme.linked.channel)
+	require.Contains(t, judge((*world).judgeConfirmations), "was acknowledged by")
+
+	// Keys that a worker changes which has not the channel.
+	do(database+"&application_name=worker-99", `UPDATE whatsmeow_sessions SET session = session
+		WHERE our_jid = (SELECT device FROM channels WHERE id = $1)`, acme.linked.channel)
+	require.Contains(t, judge((*world).judgeWrites), "worker-99: UPDATE whatsmeow_sessions for channel")
 }
 
 // recorder keeps what a judgement tells.

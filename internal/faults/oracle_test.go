@@ -48,15 +48,18 @@ func (w *world) quiet() map[string]testkit.HerdPosition {
 	return heads
 }
 
-// idle is nil once the simulators' webhooks are all acknowledged and their updates confirmed. Webhooks that wait for another
+// idle is nil once the simulators' webhooks and messages are all acknowledged and their updates confirmed. Webhooks that wait for another
 // attempt get it now.
 func (w *world) idle(ctx context.Context) error {
 	err := request(ctx, http.MethodGet, w.cloud+"/control/idle?timeoutMs=500", "", nil, nil)
 	if err == nil {
-		return request(ctx, http.MethodGet, w.telegram+"/control/idle?timeoutMs=500", "", nil, nil)
+		if err = request(ctx, http.MethodGet, w.telegram+"/control/idle?timeoutMs=500", "", nil, nil); err == nil && w.linked {
+			err = request(ctx, http.MethodGet, w.whatsapp+"/control/idle?timeoutMs=500", "", nil, nil)
+		}
+		return err
 	}
 	for _, o := range w.orgs {
-		if err := w.control(ctx, "/control/numbers/"+o.whatsapp.number.PhoneNumberID+"/redeliver", nil); err != nil {
+		if err := w.control(ctx, "/control/numbers/"+o.waba.number.PhoneNumberID+"/redeliver", nil); err != nil {
 			return err
 		}
 	}
@@ -67,7 +70,7 @@ func (w *world) idle(ctx context.Context) error {
 func (w *world) settled(ctx context.Context) (map[string]testkit.HerdPosition, error) {
 	var busy, waiting int
 	err := w.query(ctx, `SELECT (SELECT count(*) FROM webhook_deliveries),
-		(SELECT count(*) FROM messages WHERE from_me AND (status IN ('queued', 'sending') OR status = 'sent' AND channel_kind = 'waba'))`, nil,
+		(SELECT count(*) FROM messages WHERE from_me AND (status IN ('queued', 'sending') OR status = 'sent' AND channel_kind <> 'telegram'))`, nil,
 		func(r pgx.Rows) error { return r.Scan(&busy, &waiting) })
 	if err != nil {
 		return nil, err
@@ -162,16 +165,16 @@ func (w *world) judgeReplies() {
 	}
 	unknown, arrived := 0, 0
 	newest := map[int64]int{} // by chat
-	err = w.query(ctx, `SELECT chat_id, content, status FROM messages WHERE from_me ORDER BY chat_id, id`, nil, func(r pgx.Rows) error {
+	err = w.query(ctx, `SELECT chat_id, content, status, channel_kind FROM messages WHERE from_me ORDER BY chat_id, id`, nil, func(r pgx.Rows) error {
 		var chat int64
-		var content, status string
-		if err := r.Scan(&chat, &content, &status); err != nil {
+		var content, status, kind string
+		if err := r.Scan(&chat, &content, &status, &kind); err != nil {
 			return err
 		}
 		found, again := effects[content], w.retried[content]
 		known := status == string(domain.StatusSent) || status == string(domain.StatusDelivered) || status == string(domain.StatusRead)
 		switch {
-		case !known && status != string(domain.StatusUnknown):
+		case !known && (status != string(domain.StatusUnknown) || kind == string(domain.KindWhatsApp)):
 			w.t.Errorf("the reply %s is %s", content, status)
 		case found.times > 1+again || known && found.times == 0:
 			w.t.Errorf("the reply %s, which is %s, reached the customer %d times, with %d retries by operators", content, status, found.times, again)
@@ -380,6 +383,11 @@ func (w *world) judgeProcessLogs() {
 		for _, o := range w.orgs {
 			if strings.Contains(log, o.token) {
 				w.t.Errorf("the log of %s has the token of %s", p.name, o.name)
+			}
+			for i := range o.customers() {
+				if o.line(i).kind != domain.KindTelegram && strings.Contains(log, o.customer(i)) {
+					w.t.Errorf("the log of %s has the number of customer %d of %s", p.name, i, o.name)
+				}
 			}
 			for _, l := range o.lines() {
 				for i, secret := range l.secrets() {

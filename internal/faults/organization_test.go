@@ -15,21 +15,19 @@ import (
 	"switchboard/internal/testkit"
 )
 
-// customersEach is how many customers an organization has on each of its two lines, and customers how many in all. The
-// customer i < customersEach writes on WhatsApp, the others on Telegram.
-const (
-	customersEach = 2
-	customers     = 2 * customersEach
-)
+// customersEach is how many customers an organization has on each of its lines: the first write to its business number, the
+// next to its bot, and the last to its linked number, if it has one.
+const customersEach = 2
 
-// organization is a customer of the installation, with its admin, a business number and a bot.
+// organization is a customer of the installation, with its admin, a business number, a bot and perhaps a linked number.
 type organization struct {
 	id       int64
 	userID   int64
 	name     string // letters and digits: the group of its canaries
 	token    string // of its admin
-	whatsapp *line
+	waba     *line
 	telegram *line
+	linked   *line   // nil unless the world is linked
 	idle     []*line // further bots, to whom nobody writes
 	chats    []int64 // with the customer i
 }
@@ -38,42 +36,76 @@ type organization struct {
 type line struct {
 	channel int64
 	kind    domain.ChannelKind
-	number  cloudapi.Number // on WhatsApp
+	number  cloudapi.Number // at the Cloud API
 	bot     telegram.Bot    // on Telegram
+	phone   string          // the number that is linked like WhatsApp Web
 }
 
 // key is what the provider's ledger calls the line.
 func (l *line) key() string {
-	if l.kind == domain.KindTelegram {
+	switch l.kind {
+	case domain.KindTelegram:
 		return strconv.FormatInt(l.bot.ID, 10)
+	case domain.KindWhatsApp:
+		return l.phone
+	default:
+		return l.number.PhoneNumberID
 	}
-	return l.number.PhoneNumberID
 }
 
 // secrets are what must not be in a log.
 func (l *line) secrets() []string {
-	if l.kind == domain.KindTelegram {
+	switch l.kind {
+	case domain.KindTelegram:
 		return []string{l.bot.Token}
+	case domain.KindWhatsApp:
+		return []string{l.phone}
+	default:
+		return []string{l.number.AccessToken, l.number.AppSecret}
 	}
-	return []string{l.number.AccessToken, l.number.AppSecret}
 }
 
-func (o *organization) lines() []*line { return append([]*line{o.whatsapp, o.telegram}, o.idle...) }
+func (o *organization) lines() []*line { return append(o.busy(), o.idle...) }
+
+// busy are the lines that customers write on.
+func (o *organization) busy() []*line {
+	if o.linked == nil {
+		return []*line{o.waba, o.telegram}
+	}
+	return []*line{o.waba, o.telegram, o.linked}
+}
+
+// customers is how many customers there are.
+func (o *organization) customers() int { return customersEach * len(o.busy()) }
+
+// oneOfEach is one customer of each kind of channel.
+func (o *organization) oneOfEach() []int {
+	first := make([]int, len(o.busy()))
+	for i := range first {
+		first[i] = i * customersEach
+	}
+	return first
+}
+
+// The first customer on the bot, and on the linked number.
+const (
+	onTelegram = customersEach
+	onWhatsApp = 2 * customersEach
+)
 
 // line is the one that a customer writes on.
-func (o *organization) line(customer int) *line {
-	if customer < customersEach {
-		return o.whatsapp
-	}
-	return o.telegram
-}
+func (o *organization) line(customer int) *line { return o.busy()[customer/customersEach] }
 
 // customer is the address of one of the organization's customers.
 func (o *organization) customer(i int) string {
-	if i < customersEach {
+	switch {
+	case i < onTelegram:
 		return fmt.Sprintf("4917%04d%05d", o.id, i)
+	case i < onWhatsApp:
+		return strconv.FormatInt(5_000_000+100*o.id+int64(i), 10)
+	default:
+		return fmt.Sprintf("4915%04d%05d", o.id, i)
 	}
-	return strconv.FormatInt(5_000_000+100*o.id+int64(i), 10)
 }
 
 // lines are those of all organizations.
@@ -95,30 +127,32 @@ func (w *world) settle(organizations int) {
 		return err
 	})
 	w.each(4, func(i int) error { return w.awaitChannels(w.orgs[i]) })
-	for _, o := range w.orgs {
-		for i := range customers {
-			_, err := w.customerWrites(w.t.Context(), o, i)
+	first := make([][]entry, organizations)
+	for i, o := range w.orgs {
+		for customer := range o.customers() {
+			e, err := w.customerWrites(w.t.Context(), o, customer)
 			require.NoError(w.t, err)
+			first[i] = append(first[i], e)
 		}
 	}
 	w.quiet()
-	w.each(4, func(i int) error { return w.findChats(w.orgs[i]) })
+	w.each(4, func(i int) error { return w.findChats(w.orgs[i], first[i]) })
 }
 
-// findChats learns the numbers of the organization's chats.
-func (w *world) findChats(o *organization) error {
-	o.chats = make([]int64, customers)
-	byPeer := map[string]int64{}
-	err := w.query(w.t.Context(), "SELECT peer, id FROM chats WHERE organization_id = $1", []any{o.id}, func(r pgx.Rows) error {
-		var peer string
+// findChats learns the numbers of the organization's chats, by the first message of each.
+func (w *world) findChats(o *organization, first []entry) error {
+	o.chats = make([]int64, len(first))
+	chats := map[string]int64{}
+	err := w.query(w.t.Context(), "SELECT content, chat_id FROM messages WHERE organization_id = $1", []any{o.id}, func(r pgx.Rows) error {
+		var content string
 		var id int64
-		err := r.Scan(&peer, &id)
-		byPeer[peer] = id
+		err := r.Scan(&content, &id)
+		chats[content] = id
 		return err
 	})
-	for i := range o.chats {
-		if o.chats[i] = byPeer[o.customer(i)]; o.chats[i] == 0 && err == nil {
-			err = fmt.Errorf("%s has no chat with customer %d among %v", o.name, i, byPeer)
+	for i, e := range first {
+		if o.chats[i] = chats[e.canary()]; o.chats[i] == 0 && err == nil {
+			err = fmt.Errorf("%s has no chat with customer %d among %v", o.name, i, chats)
 		}
 	}
 	return err
@@ -159,17 +193,20 @@ func (w *world) newOrganization(n int) (*organization, error) {
 		return nil, err
 	}
 	o.id, o.userID, o.token = registered.User.OrganizationID, registered.User.ID, registered.AccessToken
-	for i := customersEach; i < customers; i++ {
+	for i := onTelegram; i < onWhatsApp; i++ {
 		id, _ := strconv.ParseInt(o.customer(i), 10, 64)
 		who := telegram.Customer{ID: id, FirstName: fmt.Sprintf("Customer %d", i)}
 		if err := request(ctx, http.MethodPost, w.telegram+"/control/customers", "", who, nil); err != nil {
 			return nil, err
 		}
 	}
-	if o.whatsapp, err = w.openNumber(ctx, o, n); err != nil {
+	if o.waba, err = w.openNumber(ctx, o, n); err != nil {
 		return nil, err
 	}
-	o.telegram, err = w.openBot(ctx, o, int64(n))
+	if o.telegram, err = w.openBot(ctx, o, int64(n)); err != nil || !w.linked {
+		return o, err
+	}
+	o.linked, err = w.openLinked(ctx, o, n)
 	return o, err
 }
 

@@ -21,6 +21,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"switchboard/internal/simulator"
 	"switchboard/internal/testkit"
 )
 
@@ -33,8 +34,9 @@ const (
 
 // Parts of the simulator, by the names that it gives them.
 const (
-	partCloud    = "WhatsApp Cloud API"
-	partTelegram = "Telegram Bot API"
+	partCloud    = simulator.NameBusiness
+	partTelegram = simulator.NameTelegram
+	partWhatsApp = simulator.NamePhones
 )
 
 // startLimit is how long a process may take until it listens, and endLimit until it has ended after SIGTERM.
@@ -136,7 +138,7 @@ func binary(t testing.TB, program string) (path string, args []string) {
 			dir, err := build()
 			require.NoError(t, err)
 			if program == programSimulator {
-				args = []string{"-listen", "127.0.0.1:0", "-telegram-listen", "127.0.0.1:0"}
+				args = []string{"-listen", "127.0.0.1:0", "-telegram-listen", "127.0.0.1:0", "-whatsapp-listen", "127.0.0.1:0"}
 			}
 			return filepath.Join(dir, program), args
 		}

@@ -14,6 +14,7 @@ import (
 
 	"switchboard/internal/simulator/cloudapi"
 	"switchboard/internal/simulator/telegram"
+	"switchboard/internal/simulator/whatsapp"
 	"switchboard/internal/testkit"
 )
 
@@ -30,7 +31,7 @@ type delivery struct {
 	// effect says that the customer got it, whatever the caller was told.
 	effect bool
 	told   bool
-	id     string // the provider's, on WhatsApp
+	id     string // the provider's, but not on Telegram
 }
 
 // deliveries are all sends of all workers, at each provider in the order of their effects.
@@ -82,7 +83,7 @@ func (w *world) deliveries(ctx context.Context) ([]delivery, error) {
 			told:   e.Send.Outcome == telegram.OutcomeAccepted,
 		})
 	}
-	return all, nil
+	return w.linkedDeliveries(ctx, all)
 }
 
 // callerAt tells the worker by the address by which it reaches a provider.
@@ -105,7 +106,7 @@ func (w *world) polls(ctx context.Context, bot int64, after uint64) (polls []tel
 	return answer.Polls, answer.Overlaps, err
 }
 
-// arrivals are the first polls, and calls of the Cloud API, that others than one worker made for each line after a moment.
+// arrivals are the first polls, calls of the Cloud API and logins to WhatsApp that others than one worker made for each line after a moment.
 type arrivals struct {
 	w     *world
 	other *worker
@@ -117,8 +118,8 @@ type arrivals struct {
 // look asks the ledgers.
 func (a *arrivals) look(ctx context.Context) error {
 	w := a.w
-	note := func(line, host string, at time.Time) {
-		if have, found := a.first[line]; at.After(a.after) && w.callerAt(host) != a.other.name && (!found || at.Before(have)) {
+	note := func(line, caller string, at time.Time) {
+		if have, found := a.first[line]; at.After(a.after) && caller != a.other.name && (!found || at.Before(have)) {
 			a.first[line] = at
 		}
 	}
@@ -130,7 +131,7 @@ func (a *arrivals) look(ctx context.Context) error {
 		if !p.Start.After(a.after) {
 			a.poll = max(a.poll, p.Seq)
 		}
-		note(strconv.FormatInt(p.Bot, 10), p.Host, p.Start)
+		note(strconv.FormatInt(p.Bot, 10), w.callerAt(p.Host), p.Start)
 	}
 	var cloud struct {
 		Entries []cloudapi.Entry `json:"entries"`
@@ -139,9 +140,13 @@ func (a *arrivals) look(ctx context.Context) error {
 		return err
 	}
 	for _, e := range cloud.Entries {
-		note(e.PhoneNumberID, e.Call.Host, e.Call.Began)
+		note(e.PhoneNumberID, w.callerAt(e.Call.Host), e.Call.Began)
 	}
-	return nil
+	sessions, _, err := w.sessions(ctx)
+	for _, s := range sessions {
+		note(s.Number, s.worker, s.LoggedInAt)
+	}
+	return err
 }
 
 // updates are the lives of a bot's updates.
@@ -174,12 +179,15 @@ type fault struct {
 	id  string
 }
 
-// setFault makes something go wrong at a provider; spec is a telegram.Fault or a cloudapi.Fault.
+// setFault makes something go wrong at a provider; spec is a Fault of a simulator.
 func (w *world) setFault(spec any) fault {
 	w.t.Helper()
 	f := fault{w: w, url: w.cloud}
-	if _, is := spec.(telegram.Fault); is {
+	switch spec.(type) {
+	case telegram.Fault:
 		f.url = w.telegram
+	case whatsapp.Fault:
+		f.url = w.whatsapp
 	}
 	var made struct {
 		ID string `json:"id"`

@@ -20,10 +20,10 @@ import (
 type worker struct {
 	*process
 	// name is its WORKER_ID, the beginning of its name in leases, and what the database knows it by.
-	name            string
-	database        *testkit.Proxy
-	cloud, telegram *testkit.Proxy
-	frozen          time.Time // when it was paused, if it was
+	name                      string
+	database                  *testkit.Proxy
+	cloud, telegram, whatsapp *testkit.Proxy
+	frozen                    time.Time // when it was paused, if it was
 }
 
 // newWorker starts a worker and does not wait for it. Every worker has another name.
@@ -35,6 +35,7 @@ func (w *world) newWorker() *worker {
 		database: testkit.StartProxy(w.t, w.postgres.Addr()),
 		cloud:    testkit.StartProxy(w.t, strings.TrimPrefix(w.cloud, "http://")),
 		telegram: testkit.StartProxy(w.t, strings.TrimPrefix(w.telegram, "http://")),
+		whatsapp: testkit.StartProxy(w.t, strings.TrimPrefix(w.whatsapp, "http://")),
 	}
 	database, err := url.Parse(w.postgres.URL(databaseName))
 	require.NoError(w.t, err)
@@ -45,7 +46,7 @@ func (w *world) newWorker() *worker {
 	x.process = start(w.t, programWorker, append(
 		slices.Clone(w.settings), "WORKER_ID="+x.name, "LEASE_TTL="+leaseTTL.String(), "WORKER_MAX_CHANNELS=1000",
 		"DATABASE_URL="+database.String(), "WABA_API_URL=http://"+x.cloud.Addr()+"/v24.0",
-		"TELEGRAM_API_ENDPOINT=http://"+x.telegram.Addr()+"/bot%s/%s",
+		"TELEGRAM_API_ENDPOINT=http://"+x.telegram.Addr()+"/bot%s/%s", "WHATSAPP_ENDPOINT=http://"+x.whatsapp.Addr(),
 	)...)
 	w.workers, w.everyWorker, w.all = append(w.workers, x), append(w.everyWorker, x), append(w.all, x.process)
 	return x
@@ -62,7 +63,7 @@ func (w *world) startWorker() *worker {
 // killWorker ends a worker as a power cut would: what it has under way is lost, also what waits on a way that is cut.
 func (w *world) killWorker(x *worker) {
 	x.kill()
-	for _, p := range []*testkit.Proxy{x.database, x.cloud, x.telegram} {
+	for _, p := range []*testkit.Proxy{x.database, x.cloud, x.telegram, x.whatsapp} {
 		p.Break()
 	}
 	w.workers = slices.DeleteFunc(w.workers, func(other *worker) bool { return other == x })
@@ -158,7 +159,7 @@ func (w *world) owner(l *line) *worker {
 }
 
 // takenOver waits until other workers run these lines, and returns how long after the fault the last of each kind was at its
-// provider: Telegram saw a poll, the Cloud API a call.
+// provider: Telegram saw a poll, the Cloud API a call, WhatsApp a login.
 func (w *world) takenOver(from *worker, fault time.Time, lines []*line) map[domain.ChannelKind]time.Duration {
 	w.t.Helper()
 	var took map[domain.ChannelKind]time.Duration

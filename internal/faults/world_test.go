@@ -23,6 +23,9 @@ const (
 // leaseTTL is LEASE_TTL of the workers; the full tests have the default.
 var leaseTTL = sized(3*time.Second, 10*time.Second)
 
+// leaseMargin is how long before its end a worker does not trust a lease any more.
+var leaseMargin = leaseTTL / 8
+
 // world is an installation of real processes.
 type world struct {
 	t        testing.TB
@@ -33,6 +36,7 @@ type world struct {
 	outside  *process // the simulators
 	cloud    string   // URL of the Cloud API
 	telegram string   // URL of the Bot API
+	whatsapp string   // URL of WhatsApp Web
 	workers  []*worker
 	nodes    []*process
 
@@ -42,6 +46,7 @@ type world struct {
 	ledger      *ledger
 	started     int            // workers so far
 	audited     bool           // see audit
+	linked      bool           // see plan
 	retried     map[string]int // how often operators sent a reply again, by its text
 }
 
@@ -67,28 +72,29 @@ type plan struct {
 	workers       int      // 0: one
 	settings      []string // further ones, NAME=value, of nodes and workers
 	audited       bool     // every lease and every write of a worker is noted, for the oracle
+	linked        bool     // each organization has a linked WhatsApp number, too
 }
 
 // newWorld starts an installation and brings it to rest: every channel connected, every chat begun.
 func newWorld(t testing.TB, p plan) *world {
 	t.Helper()
 	began := time.Now()
-	w := &world{t: t, balancer: newBalancer(t), ledger: newLedger(), audited: p.audited, retried: map[string]int{}}
+	w := &world{t: t, balancer: newBalancer(t), ledger: newLedger(), audited: p.audited, linked: p.linked, retried: map[string]int{}}
 
 	w.postgres = testkit.StartPostgres(t, testkit.PostgresOptions{
 		Durable: true, Settings: map[string]string{"track_commit_timestamp": "on"},
 	})
 	w.redis = testkit.StartRedis(t)
 	w.postgres.CreateDatabase(databaseName)
-	w.outside = start(t, programSimulator).listening(partCloud, partTelegram)
-	w.cloud, w.telegram = w.outside.parts[partCloud], w.outside.parts[partTelegram]
+	w.outside = start(t, programSimulator).listening(partCloud, partTelegram, partWhatsApp)
+	w.cloud, w.telegram, w.whatsapp = w.outside.parts[partCloud], w.outside.parts[partTelegram], w.outside.parts[partWhatsApp]
 	w.all = append(w.all, w.outside)
 	w.settings = append([]string{
 		"APP_ENV=test", "LISTEN_HOST=127.0.0.1", "PORT=0", "LOG_FORMAT=json", "REGISTRATION=open", "ACCESS_TOKEN_TTL=24h",
 		"DATABASE_URL=" + w.postgres.URL(databaseName), "REDIS_URL=" + w.redis.URL(),
 		"JWT_SECRET=" + strings.Repeat("s", 32), "ENCRYPTION_KEY=" + base64.StdEncoding.EncodeToString(bytes.Repeat([]byte{7}, 32)),
 		"MEDIA_URL=file://" + t.TempDir(), "WABA_API_URL=" + w.cloud + "/v24.0", "TELEGRAM_API_ENDPOINT=" + w.telegram + "/bot%s/%s",
-	}, p.settings...)
+	}, append(w.whatsAppSettings(), p.settings...)...)
 	for range max(p.workers, 1) {
 		w.newWorker()
 	}

@@ -77,6 +77,7 @@ func (s *Server) listChats(ctx context.Context, who domain.Principal, in *listCh
 	chats := Page[domain.Chat]{Items: make([]domain.Chat, len(page.Items)), NextCursor: page.NextCursor}
 	for i, l := range page.Items {
 		chats.Items[i] = l.Chat
+		s.signChat(who.OrganizationID, &chats.Items[i])
 	}
 	return answerOf(chats, nil)
 }
@@ -107,13 +108,22 @@ func madeOrFoundOf[T any](body T, made bool, err error) (*madeOrFound[T], error)
 }
 
 func (s *Server) startChat(ctx context.Context, who domain.Principal, in *startChatInput) (*madeOrFound[domain.Chat], error) {
-	return madeOrFoundOf(s.options.Inbox.StartChat(ctx, who, inbox.NewChat{
+	chat, made, err := s.options.Inbox.StartChat(ctx, who, inbox.NewChat{
 		ChannelID: in.Body.ChannelID, Phone: in.Body.Phone, Username: in.Body.Username,
-	}))
+	})
+	s.signChat(who.OrganizationID, &chat)
+	return madeOrFoundOf(chat, made, err)
+}
+
+// chatOf answers a chat whose picture has a fresh address.
+func (s *Server) chatOf(who domain.Principal, chat domain.Chat, err error) (*answer[domain.Chat], error) {
+	s.signChat(who.OrganizationID, &chat)
+	return answerOf(chat, err)
 }
 
 func (s *Server) getChat(ctx context.Context, who domain.Principal, in *IDPath) (*answer[domain.Chat], error) {
-	return answerOf(s.options.Inbox.Chat(ctx, who, in.ID))
+	chat, err := s.options.Inbox.Chat(ctx, who, in.ID)
+	return s.chatOf(who, chat, err)
 }
 
 type updateChatInput struct {
@@ -130,7 +140,8 @@ func (s *Server) updateChat(ctx context.Context, who domain.Principal, in *updat
 	if err != nil {
 		return nil, err
 	}
-	return answerOf(s.options.Inbox.UpdateChat(ctx, who, in.ID, inbox.ChatChange{Status: in.Body.Status, Assignee: assignee, Tags: in.Body.Tags}))
+	chat, err := s.options.Inbox.UpdateChat(ctx, who, in.ID, inbox.ChatChange{Status: in.Body.Status, Assignee: assignee, Tags: in.Body.Tags})
+	return s.chatOf(who, chat, err)
 }
 
 func assignment(n Nullable[int64]) (inbox.Assignment, error) {
@@ -156,7 +167,8 @@ func (s *Server) readChat(ctx context.Context, who domain.Principal, in *readCha
 	if in.Body != nil {
 		upTo = in.Body.UpToMessageID
 	}
-	return answerOf(s.options.Inbox.MarkRead(ctx, who, in.ID, upTo))
+	chat, err := s.options.Inbox.MarkRead(ctx, who, in.ID, upTo)
+	return s.chatOf(who, chat, err)
 }
 
 type listNotesInput struct {

@@ -115,8 +115,13 @@ func logFailure(ctx context.Context, p *Problem, err error) {
 	if p.Status < http.StatusInternalServerError {
 		return
 	}
+	level := slog.LevelError
+	var known *domain.Error
+	if errors.As(err, &known) && known.Code == domain.CodeUnavailable && known.Cause == nil {
+		level = slog.LevelInfo // it has told the caller everything
+	}
 	r := requestOf(ctx)
-	r.logger.LogAttrs(ctx, slog.LevelError, "request failed", slog.String("request_id", r.id), slog.Int("status", p.Status),
+	r.logger.LogAttrs(ctx, level, "request failed", slog.String("request_id", r.id), slog.Int("status", p.Status),
 		slog.Int64("organization_id", r.principal.OrganizationID), slog.Int64("user_id", r.principal.UserID), slog.Any("error", err))
 }
 

@@ -155,27 +155,8 @@ func onBoth(t *testing.T, empty bool, test func(t *testing.T, databaseURL string
 	}
 	t.Run("postgres", func(t *testing.T) { test(t, testkit.PostgresFrom(t, name, prepare)) })
 	t.Run("sqlite", func(t *testing.T) {
-		test(t, sqliteFrom(t, name, prepare))
+		test(t, testkit.SQLiteFrom(t, name, prepare))
 	})
-}
-
-// prepared holds SQLite databases as they are after a prepare, by name.
-var prepared sync.Map
-
-// sqliteFrom is testkit.PostgresFrom for SQLite.
-func sqliteFrom(t *testing.T, name string, prepare func(string) error) string {
-	t.Helper()
-	databaseURL := testkit.SQLite(t)
-	file := strings.TrimPrefix(databaseURL, "sqlite://")
-	if content, found := prepared.Load(name); found {
-		require.NoError(t, os.WriteFile(file, content.([]byte), 0o600))
-		return databaseURL
-	}
-	require.NoError(t, prepare(databaseURL))
-	content, err := os.ReadFile(file)
-	require.NoError(t, err)
-	prepared.Store(name, content)
-	return databaseURL
 }
 
 // clock is a clock that tests turn.

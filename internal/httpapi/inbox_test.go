@@ -42,7 +42,9 @@ type quiet struct{}
 
 func (quiet) Publish([]domain.Event)        {}
 func (quiet) User(int64, string, any) error { return nil }
+func (quiet) Typing(int64, bool, any) error { return nil }
 func (quiet) Wake(int64)                    {}
+func (quiet) Attend(int64)                  {}
 
 func parseConfig(config map[string]any) (public, secrets map[string]string, externalKey string, err error) {
 	number, _ := config["number"].(string)
@@ -392,7 +394,11 @@ func TestChannelsOverHTTP(t *testing.T) {
 		w.call(t, adminA, "POST", channelPath+"/connect", "", 200)
 		for _, action := range []string{"POST logout", "POST pair-code", "GET qr"} {
 			method, name, _ := strings.Cut(action, " ")
-			p := w.call(t, adminA, method, channelPath+"/"+name, "", 409).problem(t)
+			body := ""
+			if name == "pair-code" {
+				body = `{"phone":"+49 151 23456789"}`
+			}
+			p := w.call(t, adminA, method, channelPath+"/"+name, body, 409).problem(t)
 			assert.Equal(t, domain.CodeUnsupported, p.Code)
 		}
 		for body, status := range map[string]int{
@@ -432,7 +438,7 @@ func foreignIDs(w *inboxWorld) []struct {
 		{"POST", "/api/channels/{id}/connect", "", channel},
 		{"POST", "/api/channels/{id}/disconnect", "", channel},
 		{"POST", "/api/channels/{id}/logout", "", channel},
-		{"POST", "/api/channels/{id}/pair-code", "", channel},
+		{"POST", "/api/channels/{id}/pair-code", `{"phone":"+49 151 23456789"}`, channel},
 		{"GET", "/api/channels/{id}/qr", "", channel},
 		{"GET", "/api/channels/{id}/qr.png", "", channel},
 		{"GET", "/api/chats?channelId={id}", "", channel},
@@ -497,7 +503,7 @@ func TestForeignIDsAreMissingIDs(t *testing.T) {
 		}
 		assert.Equal(t, before, w.snapshot(t, w.b), "the other organization is as it was")
 		// Whoever adds a route with an id thinks of this table.
-		for pattern, operations := range decode[openAPI](t, reply{body: w.api.OpenAPI()}).Paths {
+		for pattern, operations := range decode[openAPI](t, w.send("GET", "/openapi.json", "", "")).Paths {
 			for method, operation := range operations {
 				key := strings.ToUpper(method) + " " + pattern
 				others := operation.Tags[0] == "Users" || operation.Tags[0] == "API keys" // elsewhere

@@ -72,6 +72,20 @@ func (s *Server) sign(organizationID int64, m *domain.Media) {
 	m.URL = "/api/media/" + strconv.FormatInt(m.ID, 10) + "?" + query
 }
 
+// signChat gives a contact's picture its address.
+func (s *Server) signChat(organizationID int64, chat *domain.Chat) {
+	id := chat.Contact.AvatarMediaID
+	if id == nil || s.options.MediaLinks == nil {
+		return
+	}
+	picture := domain.Media{ID: *id, State: domain.MediaReady, MIME: pictureType}
+	s.sign(organizationID, &picture)
+	chat.Contact.AvatarURL = picture.URL
+}
+
+// pictureType stands for what a picture turns out to be: whether it is shown or downloaded, its bytes decide (serveFile).
+const pictureType = "image/jpeg"
+
 func (s *Server) getMedia(ctx context.Context, who domain.Principal, in *IDPath) (*answer[domain.Media], error) {
 	file, err := s.options.Inbox.Media(ctx, who, in.ID)
 	s.sign(who.OrganizationID, &file)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/yaml"
@@ -67,7 +68,7 @@ func (s *Server) config() huma.Config {
 	return config
 }
 
-// describe writes the OpenAPI document, once all routes are known.
+// describe writes the OpenAPI document, once all routes are known. That takes long enough to be left to the first who asks.
 func (s *Server) describe() (document, error) {
 	raw, err := json.Marshal(s.api.OpenAPI())
 	if err != nil {
@@ -90,9 +91,6 @@ func (s *Server) describe() (document, error) {
 	return d, nil
 }
 
-// OpenAPI returns the OpenAPI 3.1 document as JSON.
-func (s *Server) OpenAPI() []byte { return s.openAPI.json }
-
 // docsPolicy lets the documentation's page run its own scripts and nothing from elsewhere. The page starts itself with an
 // inline script, hence 'unsafe-inline'; it shows nothing that a user wrote.
 const docsPolicy = "default-src 'none'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; " +
@@ -100,8 +98,19 @@ const docsPolicy = "default-src 'none'; script-src 'self' 'unsafe-inline'; style
 
 // docsRoutes serves the document and a page to read it, all from the program itself.
 func (s *Server) docsRoutes() {
-	s.engine.GET("/openapi.json", func(c *gin.Context) { c.Data(http.StatusOK, "application/openapi+json", s.openAPI.json) })
-	s.engine.GET("/openapi.yaml", func(c *gin.Context) { c.Data(http.StatusOK, "application/openapi+yaml", s.openAPI.yaml) })
+	describe := sync.OnceValues(s.describe)
+	serveDocument := func(path, contentType string, of func(document) []byte) {
+		s.engine.GET(path, func(c *gin.Context) {
+			d, err := describe()
+			if err != nil {
+				fail(c, err)
+				return
+			}
+			c.Data(http.StatusOK, contentType, of(d))
+		})
+	}
+	serveDocument("/openapi.json", "application/openapi+json", func(d document) []byte { return d.json })
+	serveDocument("/openapi.yaml", "application/openapi+yaml", func(d document) []byte { return d.yaml })
 	page := v5emb.NewHandlerWithConfig(swgui.Config{
 		Title: "Switchboard API", SwaggerJSON: "/openapi.json", BasePath: "/docs/", ShowTopBar: false,
 		SettingsUI: map[string]string{"defaultModelsExpandDepth": "1", "persistAuthorization": "false"},

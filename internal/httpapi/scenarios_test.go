@@ -364,9 +364,11 @@ var keyScenarios = []scenario{
 }
 
 func TestScenarios(t *testing.T) {
+	t.Parallel()
 	for _, group := range [][]scenario{authScenarios, userScenarios, keyScenarios} {
 		for _, s := range group {
 			t.Run(s.name, func(t *testing.T) {
+				t.Parallel()
 				onBoth(t, false, func(t *testing.T, databaseURL string) {
 					s.run(t, newWorld(t, databaseURL, setup{}))
 				})

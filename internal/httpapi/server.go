@@ -58,7 +58,6 @@ type Server struct {
 	options Options
 	engine  *gin.Engine
 	api     huma.API
-	openAPI document
 }
 
 // Gin is quiet: this package logs.
@@ -92,9 +91,7 @@ func New(options Options) (*Server, error) {
 	s.api = humagin.New(s.engine, s.config())
 	s.routes()
 	s.mount()
-	var err error
-	s.openAPI, err = s.describe()
-	return s, err
+	return s, nil
 }
 
 // routes registers everything of OpenAPI, a group of routes a line.

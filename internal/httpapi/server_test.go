@@ -21,7 +21,7 @@ import (
 // newPlainWorld is a seeded world on SQLite, for what no database decides.
 func newPlainWorld(t *testing.T, options httpapi.Options) *world {
 	t.Helper()
-	return newWorld(t, sqliteFrom(t, "httpapi_seeded", seed), setup{options: options})
+	return newWorld(t, testkit.SQLiteFrom(t, "httpapi_seeded", seed), setup{options: options})
 }
 
 func TestWhatIsNoGoodRequest(t *testing.T) {
@@ -108,7 +108,7 @@ func TestCredentialsThatAreNone(t *testing.T) {
 func TestEveryRouteIsGuarded(t *testing.T) {
 	public := map[string]bool{"register": true, "login": true, "refresh": true}
 	w := newPlainWorld(t, httpapi.Options{})
-	document := decode[openAPI](t, reply{body: w.api.OpenAPI()})
+	document := decode[openAPI](t, w.send("GET", "/openapi.json", "", ""))
 	require.NotEmpty(t, document.Paths)
 	for pattern, operations := range document.Paths {
 		for method, operation := range operations {

@@ -2,6 +2,9 @@ package inbox
 
 import (
 	"context"
+	"slices"
+	"strconv"
+	"time"
 	"unicode/utf8"
 
 	"github.com/rivo/uniseg"
@@ -54,8 +57,10 @@ func (s *Service) Retry(ctx context.Context, p domain.Principal, messageID int64
 		if err := reachable(to); err != nil {
 			return err
 		}
-		if own.Type != domain.TypeTemplate && channel.Of(own.ChannelKind).Window && windowClosed(to, tx.Now()) {
-			return errWindowClosed
+		if own.Type != domain.TypeTemplate {
+			if err := windowOpen(to, tx.Now()); err != nil {
+				return err
+			}
 		}
 		return tx.Requeue(messageID, channel.Of(own.ChannelKind).Resends)
 	})
@@ -81,8 +86,8 @@ func (s *Service) React(ctx context.Context, p domain.Principal, messageID int64
 		if err := reachable(to); err != nil {
 			return err
 		}
-		if channel.Of(own.ChannelKind).Window && windowClosed(to, tx.Now()) {
-			return errWindowClosed
+		if err := windowOpen(to, tx.Now()); err != nil {
+			return err
 		}
 		if _, err := tx.SetReaction(messageID, store.SenderMe, to.UserName, true, emoji, tx.Now()); err != nil {
 			return err
@@ -141,11 +146,12 @@ func (s *Service) Edit(ctx context.Context, p domain.Principal, messageID int64,
 		return domain.Message{}, err
 	}
 	return s.act(ctx, p, messageID, func(tx *store.Tx, own store.Own) error {
-		if err := s.changeable(tx, p, own, channel.Of(own.ChannelKind).Edits, "edited"); err != nil {
+		can := channel.Of(own.ChannelKind)
+		if err := s.changeable(tx, p, own, change{can.Edits, can.EditWithin, "edited"}); err != nil {
 			return err
 		}
-		if own.Type != domain.TypeText && !own.Type.HasMedia() {
-			return domain.NewError(domain.CodeConflict, "Only texts and captions can be edited.")
+		if own.Type != domain.TypeText && !slices.Contains(can.Captions, own.Type) {
+			return domain.NewError(domain.CodeConflict, "On this channel only texts and captions can be edited, and a file of this kind has none.")
 		}
 		edit.Type = own.Type
 		if err := edit.fits(); err != nil {
@@ -171,7 +177,8 @@ func (s *Service) Revoke(ctx context.Context, p domain.Principal, messageID int6
 			}
 			return refreshChat(tx, own)
 		}
-		if err := s.changeable(tx, p, own, channel.Of(own.ChannelKind).Revokes, "taken back"); err != nil {
+		can := channel.Of(own.ChannelKind)
+		if err := s.changeable(tx, p, own, change{can.Revokes, can.RevokeWithin, "taken back"}); err != nil {
 			return err
 		}
 		if _, err := tx.RevokeMessage(messageID, tx.Now()); err != nil {
@@ -184,25 +191,42 @@ func (s *Service) Revoke(ctx context.Context, p domain.Principal, messageID int6
 	})
 }
 
+// change is what somebody wants to do to a message that was sent.
+type change struct {
+	can    bool
+	within time.Duration // after the send; 0: always
+	what   string        // is done to it
+}
+
 // changeable says why a sent message cannot be edited or revoked.
-func (s *Service) changeable(tx *store.Tx, p domain.Principal, own store.Own, can bool, what string) error {
+func (s *Service) changeable(tx *store.Tx, p domain.Principal, own store.Own, c change) error {
 	switch {
 	case !own.FromMe:
-		return domain.Errorf(domain.CodeConflict, "Only your own messages can be %s.", what)
+		return domain.Errorf(domain.CodeConflict, "Only your own messages can be %s.", c.what)
 	case own.Revoked:
 		return domain.NewError(domain.CodeConflict, "The message was taken back.")
-	case !can:
-		return domain.Errorf(domain.CodeUnsupported, "On this channel a message that was sent cannot be %s.", what)
+	case !c.can:
+		return domain.Errorf(domain.CodeUnsupported, "On this channel a message that was sent cannot be %s.", c.what)
 	case own.Status == domain.StatusQueued || own.Status == domain.StatusSending:
 		return domain.NewError(domain.CodeConflict, "The message is just being sent; try again in a moment.")
 	case own.Status == domain.StatusFailed:
 		return domain.NewError(domain.CodeConflict, "The message was not sent.")
+	case c.within > 0 && tx.Now() > own.At.Add(c.within):
+		return domain.Errorf(domain.CodeConflict, "On this channel a message can be %s for %s after it was sent; the customer would not see it any more.",
+			c.what, inWords(c.within))
 	}
 	to, err := tx.Destination(own.ChatID, p.UserID)
 	if err != nil {
 		return err
 	}
 	return reachable(to)
+}
+
+func inWords(d time.Duration) string {
+	if d < time.Hour {
+		return strconv.Itoa(int(d/time.Minute)) + " minutes"
+	}
+	return strconv.Itoa(int(d/time.Hour)) + " hours"
 }
 
 func refreshChat(tx *store.Tx, own store.Own) error {
@@ -235,11 +259,11 @@ func (s *Service) MarkRead(ctx context.Context, p domain.Principal, chatID int64
 		}
 		tx.MessagesRead(domain.MessagesRead{ChatID: chatID, ReadByUserID: p.UserID, UpToMessageID: reading.UpToID})
 		tx.ChatUpdated(reading.Chat)
-		if reading.InboundID == 0 {
-			return nil
+		if reading.InboundID == 0 || reading.Messages == 0 {
+			return nil // imports are not told of: the customer may have seen them read long ago, or not
 		}
 		return tx.EnqueueCommand(domain.Command{
-			ChannelID: reading.ChannelID, ChatID: chatID, MessageID: reading.InboundID, Kind: domain.CommandRead,
+			ChannelID: reading.ChannelID, ChatID: chatID, MessageID: reading.InboundID, Kind: domain.CommandRead, Value: strconv.Itoa(reading.Messages),
 		})
 	})
 	if err == nil && reading.Changed {

@@ -37,6 +37,10 @@ type OpenChannel struct {
 	Channel        domain.Channel
 	ExternalKey    string
 	Secrets        map[string]string
+	// Device is the linked device of a channel that is opened by linking; Unlink:
+	// an admin wants the link to end; Deleted: that is all that is left to do.
+	Device          string
+	Unlink, Deleted bool
 	// Version rises when the channel is changed or connected anew.
 	Version int64
 }
@@ -187,15 +191,24 @@ func (s *Service) reconfigure(tx *store.Tx, c store.SealedChannel, changes map[s
 	return taken(tx.SaveChannel(c, verifyHash(next)))
 }
 
-// ConnectChannel makes a worker open a channel. A channel that is connected, or about to be, stays as it is.
+// ConnectChannel makes a worker open a channel. A channel that is connected, or about to be, stays as it is; one that waits to
+// be linked shows its codes to whoever connected it last.
 func (s *Service) ConnectChannel(ctx context.Context, p domain.Principal, id int64) (domain.Channel, error) {
-	return s.switchChannel(ctx, p, id, func(tx *store.Tx, c domain.Channel) (domain.ChannelStatus, bool, error) {
+	return s.switchChannel(ctx, p, id, func(tx *store.Tx, sealed store.SealedChannel) (domain.ChannelStatus, bool, error) {
+		c := sealed.Channel
 		if _, err := s.parser(c.Kind); err != nil {
 			return c.Status, false, err
 		}
+		if channel.Of(c.Kind).Linking && sealed.Device == "" {
+			if err := tx.AskLink(id, p.UserID); err != nil {
+				return c.Status, false, err
+			}
+		}
 		switch c.Status.State {
 		case domain.ChannelConnected, domain.ChannelConnecting, domain.ChannelQR, domain.ChannelPairing:
-			if c.Enabled {
+			// Codes that another admin was shown are worth nothing from now on.
+			others := channel.Of(c.Kind).Linking && sealed.Device == "" && sealed.LinkingUserID != 0 && sealed.LinkingUserID != p.UserID
+			if c.Enabled && !others {
 				return c.Status, false, nil
 			}
 		default:
@@ -206,9 +219,13 @@ func (s *Service) ConnectChannel(ctx context.Context, p domain.Principal, id int
 
 // DisconnectChannel makes its worker close a channel, until somebody connects it.
 func (s *Service) DisconnectChannel(ctx context.Context, p domain.Principal, id int64) (domain.Channel, error) {
-	return s.switchChannel(ctx, p, id, func(tx *store.Tx, c domain.Channel) (domain.ChannelStatus, bool, error) {
+	return s.switchChannel(ctx, p, id, func(tx *store.Tx, sealed store.SealedChannel) (domain.ChannelStatus, bool, error) {
+		c := sealed.Channel
 		if !c.Enabled && c.Status.State == domain.ChannelDisconnected {
 			return c.Status, false, nil
+		}
+		if err := tx.HideLinkCode(id); err != nil {
+			return c.Status, false, err
 		}
 		return domain.ChannelStatus{State: domain.ChannelDisconnected, Reason: "An admin disconnected the channel."}, true, tx.SwitchChannel(id, false)
 	})
@@ -216,7 +233,7 @@ func (s *Service) DisconnectChannel(ctx context.Context, p domain.Principal, id 
 
 // switchChannel runs fn on a locked channel and, if it says so, sets the status that it returned.
 func (s *Service) switchChannel(ctx context.Context, p domain.Principal, id int64,
-	fn func(*store.Tx, domain.Channel) (status domain.ChannelStatus, changed bool, err error),
+	fn func(*store.Tx, store.SealedChannel) (status domain.ChannelStatus, changed bool, err error),
 ) (domain.Channel, error) {
 	if err := onlyAdmin(p); err != nil {
 		return domain.Channel{}, err
@@ -230,7 +247,7 @@ func (s *Service) switchChannel(ctx context.Context, p domain.Principal, id int6
 		if err != nil {
 			return err
 		}
-		status, changed, err := fn(tx, c.Channel)
+		status, changed, err := fn(tx, c)
 		result, wake = c.Channel, changed
 		if err != nil || !changed {
 			return err
@@ -248,23 +265,8 @@ func (s *Service) switchChannel(ctx context.Context, p domain.Principal, id int6
 	return result, err
 }
 
-// LinkChannel is for what only a channel does that is opened by QR or pairing code: it says why this one does not.
-func (s *Service) LinkChannel(ctx context.Context, p domain.Principal, id int64) error {
-	if err := onlyAdmin(p); err != nil {
-		return err
-	}
-	c, err := s.store.Channel(ctx, p.OrganizationID, id)
-	if err != nil {
-		return err
-	}
-	if _, err := s.parser(c.Kind); err != nil {
-		return err
-	}
-	return domain.NewError(domain.CodeUnsupported,
-		"This channel is opened with its credentials, not by QR or pairing code: there is nothing to link or to log out. Change its config instead.")
-}
-
-// DeleteChannel takes a channel away for good. Its chats stay readable; what it has not sent fails.
+// DeleteChannel takes a channel away for good. Its chats stay readable; what it has not sent fails. If a phone is linked to
+// it, a worker tells it that the link has ended.
 func (s *Service) DeleteChannel(ctx context.Context, p domain.Principal, id int64) error {
 	if err := onlyAdmin(p); err != nil {
 		return err
@@ -322,6 +324,11 @@ func (s *Service) SetChannelStatus(ctx context.Context, channelID int64, status 
 		if !c.Channel.Enabled && opening(status.State) {
 			return nil
 		}
+		if status.State == domain.ChannelConnected && channel.Of(c.Channel.Kind).Linking {
+			if err := tx.KeepNumber(c); err != nil {
+				return err
+			}
+		}
 		_, err = setStatus(tx, c.Channel, status)
 		return err
 	}, guards...)
@@ -351,13 +358,17 @@ func setStatus(tx *store.Tx, c domain.Channel, status domain.ChannelStatus) (cha
 	if err := tx.SetChannelStatus(status); err != nil {
 		return false, err
 	}
+	shown := c.Status
+	if shown.Retries = status.Retries; shown == status {
+		return true, nil // nobody sees a difference
+	}
 	tx.Broadcast(domain.EventChannelStatus, status)
 	return true, nil
 }
 
 // LoadChannel returns a channel with its credentials, for the worker that runs it.
 func (s *Service) LoadChannel(ctx context.Context, channelID int64) (OpenChannel, error) {
-	c, err := s.store.LoadChannel(ctx, channelID)
+	c, err := s.store.RunChannel(ctx, channelID)
 	if err != nil {
 		return OpenChannel{}, err
 	}
@@ -368,13 +379,14 @@ func (s *Service) open(c store.SealedChannel) (OpenChannel, error) {
 	secrets, err := s.unseal(c)
 	return OpenChannel{
 		OrganizationID: c.OrganizationID, Channel: c.Channel, ExternalKey: c.ExternalKey, Secrets: secrets, Version: c.Version,
+		Device: c.Device, Unlink: c.Unlink, Deleted: c.Deleted,
 	}, err
 }
 
 // channelChanged makes this process forget what it knows of a channel and wakes the channel's worker.
 func (s *Service) channelChanged(id int64) {
 	s.sources.clear()
-	s.waker.Wake(id)
+	s.waker.Attend(id)
 }
 
 func onlyAdmin(p domain.Principal) error {
@@ -428,7 +440,7 @@ func (s *Service) seal(channelID int64, secrets map[string]string) ([]byte, erro
 
 func (s *Service) unseal(c store.SealedChannel) (map[string]string, error) {
 	secrets := map[string]string{}
-	if c.Sealed == nil {
+	if len(c.Sealed) == 0 {
 		return secrets, nil
 	}
 	plain, err := s.sealer.Open(c.Sealed, sealContext(c.Channel.ID))

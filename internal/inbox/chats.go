@@ -213,19 +213,34 @@ func (s *Service) StartChat(ctx context.Context, p domain.Principal, in NewChat)
 	if (in.Phone == "") == (in.Username == "") {
 		return chat, false, domain.Invalid("phone", "Give the customer's phone number or user name, one of the two.")
 	}
+	found, err := s.resolve(ctx, p, in)
+	if err != nil {
+		return chat, false, err
+	}
 	err = s.write(ctx, p.OrganizationID, func(tx *store.Tx) error {
 		created = false
 		on, err := tx.StartingChannel(in.ChannelID)
 		if err != nil {
 			return err
 		}
-		peer, identity, err := s.addressOf(on.Kind, in)
+		peer, identities := found.Address, found.Identities
+		if peer == "" {
+			if peer, identities, err = s.addressOf(on.Kind, in); err != nil {
+				return err
+			}
+		}
+		contactID, _, err := tx.EnsureContact(identities, found.Name)
 		if err != nil {
 			return err
 		}
-		contactID, _, err := tx.EnsureContact([]domain.Identity{identity}, "")
-		if err != nil {
-			return err
+		if found.Address != "" { // people have two addresses there, and one chat
+			known, err := tx.ChatOfContact(in.ChannelID, contactID, peer)
+			if err == nil && known != 0 {
+				chat, err = tx.Chat(known)
+			}
+			if err != nil || known != 0 {
+				return err
+			}
 		}
 		id, made, err := tx.EnsureChat(store.NewChatInput{
 			ChannelID: in.ChannelID, ChannelKind: on.Kind, Kind: domain.ChatDirect, Peer: peer, ContactID: contactID, ActivityAt: tx.Now(),
@@ -244,20 +259,20 @@ func (s *Service) StartChat(ctx context.Context, p domain.Principal, in NewChat)
 }
 
 // addressOf turns what an operator knows of somebody into an address on the channel's network.
-func (s *Service) addressOf(kind domain.ChannelKind, in NewChat) (peer string, identity domain.Identity, err error) {
+func (s *Service) addressOf(kind domain.ChannelKind, in NewChat) (peer string, identities []domain.Identity, err error) {
 	switch {
 	case s.kinds[kind] == nil:
-		return "", identity, unavailableKind(kind)
+		return "", nil, unavailableKind(kind)
 	case !channel.Of(kind).StartsChats:
-		return "", identity, domain.NewError(domain.CodeUnsupported,
+		return "", nil, domain.NewError(domain.CodeUnsupported,
 			"On this channel customers must write first: ask them to open the conversation, then answer.")
 	case kind != domain.KindWABA:
-		return "", identity, domain.NewError(domain.CodeUnsupported, "Chats cannot be started on this channel.")
+		return "", nil, domain.NewError(domain.CodeUnsupported, "Chats cannot be started on this channel.")
 	case in.Username != "":
-		return "", identity, domain.Invalid("username", "WhatsApp knows people by phone number: give phone instead.")
+		return "", nil, domain.Invalid("username", "WhatsApp knows people by phone number: give phone instead.")
 	}
 	phone, err := normalizePhone(in.Phone)
-	return phone, domain.Identity{Kind: domain.IdentityPhone, Value: phone}, err
+	return phone, []domain.Identity{{Kind: domain.IdentityPhone, Value: phone}}, err
 }
 
 // phoneForm is a number as people write it: what may stand between the digits.

@@ -31,6 +31,8 @@ type desk struct {
 	told  []string
 }
 
+func (d *desk) Attend(channelID int64) { d.Wake(channelID) }
+
 func (d *desk) Wake(channelID int64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -290,7 +292,10 @@ func TestChannelLife(t *testing.T) {
 		assert.Equal(t, domain.CodeForbidden, domain.CodeOf(err))
 		_, err = d.inbox.CreateChannel(ctx, d.who, "fax", "No", config)
 		assert.Equal(t, domain.CodeInvalid, domain.CodeOf(err))
-		assert.Equal(t, domain.CodeUnsupported, domain.CodeOf(d.inbox.LinkChannel(ctx, d.who, ch.ID)))
+		_, err = d.inbox.LogoutChannel(ctx, d.who, ch.ID)
+		assert.Equal(t, domain.CodeUnsupported, domain.CodeOf(err))
+		_, err = d.inbox.LinkCode(ctx, d.who, ch.ID)
+		assert.Equal(t, domain.CodeUnsupported, domain.CodeOf(err))
 
 		connected := domain.ChannelStatus{State: domain.ChannelConnected, Worker: "w1"}
 		require.NoError(t, d.inbox.SetChannelStatus(ctx, ch.ID, connected))

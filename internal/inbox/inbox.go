@@ -17,12 +17,17 @@ type Publisher interface {
 	// User reaches one user's sockets; it is not in the log. The error is for
 	// data that cannot be encoded.
 	User(userID int64, event string, data any) error
+	// Typing reaches those who have a chat open, or nobody; it is not in the log.
+	Typing(chatID int64, on bool, data any) error
 }
 
 // Waker tells the worker that runs a channel that there is work in the
 // database. It must not block, and may fail: workers poll as well.
 type Waker interface {
 	Wake(channelID int64)
+	// Attend is Wake for what concerns the channel itself: it was changed, or its
+	// session is asked something.
+	Attend(channelID int64)
 }
 
 // Measures are told what the inbox does; any of them may be nil.
@@ -60,6 +65,7 @@ type Service struct {
 	kinds     map[domain.ChannelKind]ConfigParser
 	owners    sync.Map // channel id → organization id; only ids that exist get in
 	sources   sourceCache
+	typists   typists
 }
 
 // New makes a Service.

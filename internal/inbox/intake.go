@@ -28,7 +28,7 @@ func (s *Service) ReceiveBatch(ctx context.Context, channelID int64, batch domai
 	for _, item := range batch.Items {
 		ci := channelItem{channelID: channelID, inbound: item.Inbound, raw: item.Raw, last: batch.LastTry}
 		if item.Poison != nil {
-			if err := s.setAside(ctx, organizationID, ci, item.Poison); err != nil {
+			if err := s.setAside(ctx, organizationID, ci, item.Poison, nil, guards...); err != nil {
 				return err
 			}
 		}
@@ -43,17 +43,9 @@ func (s *Service) ReceiveBatch(ctx context.Context, channelID int64, batch domai
 // moveChat lets the chat of a group whose address the network has changed go
 // on under the new one, with whatever has arrived there already.
 func (s *Service) moveChat(tx *store.Tx, channelID int64, peer domain.Peer) error {
-	chatID, absorbed, moved, err := tx.MoveChat(channelID, peer.Former, peer.Address)
+	chatID, err := tx.MoveChat(channelID, peer.Former, peer.Address)
 	if err != nil || chatID == 0 {
 		return err
-	}
-	for _, id := range moved {
-		if err := messageUpdated(tx, id); err != nil {
-			return err
-		}
-	}
-	if absorbed != 0 {
-		tx.ChatDeleted(absorbed)
 	}
 	if _, _, err := tx.EnsureContact(peer.Identities, peer.Name); err != nil {
 		return err

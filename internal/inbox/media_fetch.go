@@ -14,6 +14,7 @@ import (
 
 	"switchboard/internal/domain"
 	"switchboard/internal/media"
+	"switchboard/internal/safehttp"
 	"switchboard/internal/store"
 )
 
@@ -51,7 +52,8 @@ const (
 )
 
 // Fetch downloads one file and marks it as ready, or as failed when it cannot
-// be had; then message:updated tells of it. open gives the file's bytes, which
+// be had; then message:updated tells of it, or chat:updated of a contact's
+// picture. open gives the file's bytes, which
 // Fetch closes; its error is a *MediaGone when trying again is useless. An
 // error of Fetch itself means that the state could not be written; the file
 // stays pending and is tried again.
@@ -89,6 +91,9 @@ func (f *MediaFetch) finish(ctx context.Context, organizationID int64, holding s
 		if done, err = tx.FinishMedia(fetched); err != nil || !done {
 			return err
 		}
+		if job.MessageID == 0 {
+			return tx.ShowPicture(job.ID)
+		}
 		return messageUpdated(tx, job.MessageID)
 	}, holding)
 	if err == nil && done {
@@ -113,6 +118,9 @@ func (f *MediaFetch) failed(ctx context.Context, organizationID int64, holding s
 	f.inbox.logger.WarnContext(ctx, "file cannot be fetched", slog.Int64("media", job.ID),
 		slog.Int("attempts", job.Attempts+1), slog.Any("error", withoutURL(cause)))
 	return f.inbox.write(ctx, organizationID, func(tx *store.Tx) error {
+		if job.MessageID == 0 {
+			return tx.DropPicture(job.ID)
+		}
 		done, err := tx.FailMedia(job.ID, reason)
 		if err != nil || !done {
 			return err
@@ -133,6 +141,8 @@ func mediaReason(cause error) (reason string, final bool) {
 		return "The file arrived damaged, again and again. Ask the customer to send it again.", false
 	case errors.As(cause, &user) && user.Code == domain.CodeTooLarge:
 		return user.Message, true
+	case errors.Is(cause, safehttp.ErrTooLarge): // it is larger than was announced
+		return "The file is larger than is allowed here. Ask the customer to send it another way.", true
 	default:
 		return "The file could not be fetched from the provider. Ask the customer to send it again.", false
 	}

@@ -9,8 +9,8 @@ import (
 	"switchboard/internal/store"
 )
 
-// The status codes of a channel that no worker runs: none is there, or none has
-// room.
+// The status codes of a channel that no worker runs: none is there that would
+// take it, or none has room.
 const (
 	codeNoWorker = "no_worker"
 	codeNoRoom   = "no_room"
@@ -21,24 +21,23 @@ const (
 // nothing is worse than one that is down. A worker that takes such a channel
 // shows its own state again.
 func (s *Service) ShowOrphans(ctx context.Context, grace time.Duration) error {
-	ids, err := s.store.Orphans(ctx, grace)
+	lives, room, err := s.store.PoolHasRoom(ctx)
 	if err != nil {
 		return err
 	}
-	if len(ids) == 0 {
-		return nil
-	}
-	shown := domain.ChannelStatus{
-		State: domain.ChannelDisconnected, Code: codeNoWorker,
-		Reason: "No worker runs this channel any more. Start one, or see in its log why it ended.",
-	}
-	pool, err := s.store.Pool(ctx)
-	if err != nil {
-		return err
-	}
-	if len(pool) > 0 {
+	shown := domain.ChannelStatus{State: domain.ChannelDisconnected, Code: codeNoWorker}
+	switch {
+	case !lives:
+		shown.Reason = "No worker runs this channel. Start one, or see in its log why it ended."
+	case room:
+		shown.Reason = "No worker runs this channel, although there is room for it. See in the workers' logs why."
+	default:
 		shown.Code = codeNoRoom
 		shown.Reason = "No worker has room for this channel. Start another one, or raise WORKER_MAX_CHANNELS."
+	}
+	ids, err := s.store.Orphans(ctx, grace, shown.Code)
+	if err != nil {
+		return err
 	}
 	var failed error
 	for _, id := range ids {

@@ -40,3 +40,46 @@ func TestChannelWithoutAWorkerLooksDead(t *testing.T) {
 		require.Len(t, c.events(), events, "told once")
 	})
 }
+
+// A state that promises another try does so only while somebody is there to make it. One that waits for an admin stays.
+func TestPromiseOfADeadWorkerEnds(t *testing.T) {
+	onBoth(t, func(t *testing.T, c *customer) {
+		ctx := testkit.Context(t)
+		cases := []struct {
+			state   domain.ChannelState
+			retries bool
+			want    domain.ChannelState
+		}{
+			{domain.ChannelError, true, domain.ChannelDisconnected},
+			{domain.ChannelConflict, true, domain.ChannelDisconnected},
+			{domain.ChannelError, false, domain.ChannelError},
+			{domain.ChannelLoggedOut, false, domain.ChannelLoggedOut},
+		}
+		for _, k := range cases {
+			require.NoError(t, c.inbox.SetChannelStatus(ctx, c.channelID, domain.ChannelStatus{
+				State: k.state, Code: "code", Reason: "As the worker said.", Worker: "w", Retries: k.retries,
+			}))
+			before := len(c.events())
+			require.NoError(t, c.inbox.ShowOrphans(ctx, time.Millisecond))
+			require.NoError(t, c.inbox.ShowOrphans(ctx, time.Millisecond))
+			channel, err := c.store.Channel(ctx, c.who.OrganizationID, c.channelID)
+			require.NoError(t, err)
+			require.Equal(t, k.want, channel.Status.State, "%+v", k)
+			if k.retries {
+				require.Equal(t, "no_worker", channel.Status.Code)
+				require.Len(t, c.events(), before+1, "told once")
+			} else {
+				require.Equal(t, "As the worker said.", channel.Status.Reason)
+				require.Len(t, c.events(), before)
+			}
+		}
+		// Whether somebody tries again is nobody's news.
+		before := len(c.events())
+		require.NoError(t, c.inbox.SetChannelStatus(ctx, c.channelID, domain.ChannelStatus{
+			State: domain.ChannelLoggedOut, Code: "code", Reason: "As the worker said.", Worker: "w", Retries: true,
+		}))
+		require.Len(t, c.events(), before)
+		require.NoError(t, c.inbox.ShowOrphans(ctx, time.Millisecond))
+		require.Len(t, c.events(), before+1)
+	})
+}

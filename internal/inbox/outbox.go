@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"time"
 
+	"switchboard/internal/channel"
 	"switchboard/internal/domain"
 	"switchboard/internal/store"
 )
@@ -220,8 +221,12 @@ func unknownOutcome() *domain.SendError {
 // Messages in known are left alone: the caller has their outcome, and settles
 // them.
 func (s *Service) RecoverSends(ctx context.Context, organizationID int64, lease store.Lease, resend bool, known []int64) (recovered int, err error) {
+	return s.recoverSends(ctx, organizationID, lease.ChannelID, resend, known, store.Holding(lease))
+}
+
+func (s *Service) recoverSends(ctx context.Context, organizationID, channelID int64, resend bool, known []int64, guard store.Guard) (recovered int, err error) {
 	err = s.write(ctx, organizationID, func(tx *store.Tx) error {
-		unsettled, err := tx.UnsettledSends(lease.ChannelID, known)
+		unsettled, err := tx.UnsettledSends(channelID, known)
 		if err != nil {
 			return err
 		}
@@ -239,11 +244,24 @@ func (s *Service) RecoverSends(ctx context.Context, organizationID int64, lease 
 			}
 		}
 		return nil
-	}, store.Holding(lease))
+	}, guard)
 	if err != nil {
-		return 0, fmt.Errorf("recover the sends of channel %d: %w", lease.ChannelID, err)
+		return 0, fmt.Errorf("recover the sends of channel %d: %w", channelID, err)
 	}
 	return recovered, nil
+}
+
+// RecoverLeftovers does what RecoverSends does for channels that no worker has
+// held for longer than grace, and none may ever: one that is switched off, say.
+func (s *Service) RecoverLeftovers(ctx context.Context, grace time.Duration) (recovered int, err error) {
+	leftovers, err := s.store.Leftovers(ctx, grace)
+	for _, l := range leftovers {
+		n, failed := s.recoverSends(ctx, l.OrganizationID, l.ChannelID, channel.Of(l.Kind).Resends, nil, store.Unheld(l.ChannelID, grace))
+		if recovered += n; !errors.Is(failed, store.ErrOwned) {
+			err = errors.Join(err, failed)
+		}
+	}
+	return recovered, err
 }
 
 // ReleaseClaims takes back the claims whose answer was lost: the messages that

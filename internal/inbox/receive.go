@@ -51,13 +51,13 @@ func (s *Service) receive(ctx context.Context, organizationID int64, items []cha
 	}
 	var left error
 	for _, item := range items {
-		err := s.receiveTogether(ctx, organizationID, []channelItem{item}, nil, guards...)
+		err := s.receiveIn(ctx, organizationID, []channelItem{item}, tally{alone: true}, nil, guards...)
 		switch {
 		case err == nil:
 		case passing(ctx, err):
 			return err
 		case store.IsPermanent(err), item.last:
-			if err := s.setAside(ctx, organizationID, item, err); err != nil {
+			if err := s.setAside(ctx, organizationID, item, err, inItsPlace(item.inbound), guards...); err != nil {
 				return err
 			}
 		default:
@@ -72,13 +72,19 @@ func (s *Service) receive(ctx context.Context, organizationID int64, items []cha
 
 // passing reports whether a failure has nothing to do with the items.
 func passing(ctx context.Context, err error) bool {
-	return ctx.Err() != nil || store.IsUnavailable(err) || errors.Is(err, store.ErrLeaseLost)
+	return ctx.Err() != nil || store.IsUnavailable(err) || store.IsMismatch(err) || errors.Is(err, store.ErrLeaseLost)
 }
 
 func (s *Service) receiveTogether(ctx context.Context, organizationID int64, items []channelItem, finish func(*store.Tx) error, guards ...store.Guard) error {
+	return s.receiveIn(ctx, organizationID, items, tally{}, finish, guards...)
+}
+
+func (s *Service) receiveIn(ctx context.Context, organizationID int64, items []channelItem, begin tally, finish func(*store.Tx) error,
+	guards ...store.Guard,
+) error {
 	var told tally
 	err := s.write(ctx, organizationID, func(tx *store.Tx) error {
-		told = tally{}
+		told = begin
 		for _, item := range items {
 			if err := s.apply(tx, item.channelID, item.inbound, &told); err != nil {
 				return err
@@ -89,14 +95,19 @@ func (s *Service) receiveTogether(ctx context.Context, organizationID int64, ite
 		}
 		return nil
 	}, guards...)
-	if err == nil {
-		s.measure(told)
+	if err != nil {
+		return err
 	}
-	return err
+	s.measure(told)
+	for _, code := range told.aside {
+		s.wasSetAside(ctx, organizationID, items[0].channelID, code)
+	}
+	return nil
 }
 
-// setAside keeps an item that cannot be stored, with the reason.
-func (s *Service) setAside(ctx context.Context, organizationID int64, item channelItem, cause error) error {
+// setAside keeps an item that cannot be stored, with the reason, and stores line in
+// its place if there is one. guards are those of whoever stores the rest.
+func (s *Service) setAside(ctx context.Context, organizationID int64, item channelItem, cause error, line *domain.Inbound, guards ...store.Guard) error {
 	raw := item.raw
 	if raw == nil {
 		encoded, err := json.Marshal(item.inbound)
@@ -105,22 +116,55 @@ func (s *Service) setAside(ctx context.Context, organizationID int64, item chann
 		}
 		raw = encoded
 	}
-	isNew, err := s.store.Reject(ctx, organizationID, item.channelID, raw, cause.Error())
+	var isNew bool
+	reject := func(tx *store.Tx) error {
+		var err error
+		if isNew, err = tx.Reject(item.channelID, raw, cause.Error()); err != nil || line == nil {
+			return err
+		}
+		return s.apply(tx, item.channelID, *line, &tally{alone: true})
+	}
+	err := s.write(ctx, organizationID, reject, guards...)
+	if line != nil && err != nil && !passing(ctx, err) {
+		line = nil // what is at fault is in it, too
+		err = s.write(ctx, organizationID, reject, guards...)
+	}
 	if err != nil || !isNew {
 		return err
 	}
+	s.wasSetAside(ctx, organizationID, item.channelID, domain.CodeOf(cause))
+	return nil
+}
+
+// inItsPlace is the line that stands in the chat for a message that is set aside;
+// nil for what is no message.
+func inItsPlace(in domain.Inbound) *domain.Inbound {
+	m := in.Message
+	if m == nil || m.ExternalID == "" {
+		return nil
+	}
+	return &domain.Inbound{Message: &domain.InboundMessage{
+		ExternalID: m.ExternalID, Peer: m.Peer, Sender: m.Sender, FromMe: m.FromMe, ProviderTime: m.ProviderTime,
+		Type: domain.TypeUnsupported, Content: "A message that could not be stored here. Ask for it in another form.",
+	}}
+}
+
+func (s *Service) wasSetAside(ctx context.Context, organizationID, channelID int64, code domain.Code) {
 	s.logger.ErrorContext(ctx, "inbound item set aside", slog.Int64("organization", organizationID),
-		slog.Int64("channel", item.channelID), slog.String("code", string(domain.CodeOf(cause))))
+		slog.Int64("channel", channelID), slog.String("code", string(code)))
 	if s.measures.Rejected != nil {
 		s.measures.Rejected()
 	}
-	return nil
 }
 
 // tally is what a transaction did, told to the measures once it is committed.
 type tally struct {
 	ingested   []ingested
 	duplicates []domain.ChannelKind
+	// alone: the item is by itself, after it failed beside others. aside is why
+	// parts of it were set aside.
+	alone bool
+	aside []domain.Code
 }
 
 type ingested struct {
@@ -155,6 +199,12 @@ func (s *Service) apply(tx *store.Tx, channelID int64, in domain.Inbound, told *
 		return s.applyEdit(tx, channelID, *in.Edit)
 	case in.Revoke != nil:
 		return s.applyRevoke(tx, channelID, *in.Revoke)
+	case in.Read != nil:
+		return applyRead(tx, channelID, *in.Read)
+	case in.Contact != nil:
+		return applyContact(tx, channelID, *in.Contact)
+	case in.History != nil:
+		return s.applyHistory(tx, channelID, *in.History, told)
 	default:
 		return domain.NewError(domain.CodeInvalid, "The item holds nothing that happened.")
 	}
@@ -164,6 +214,13 @@ func (s *Service) apply(tx *store.Tx, channelID int64, in domain.Inbound, told *
 // from further in the future is dated now: it would stand on top of every list
 // until its time comes.
 const maxClockLead = time.Minute
+
+func notAhead(tx *store.Tx, at domain.Time) domain.Time {
+	if at == 0 || at > tx.Now().Add(maxClockLead) {
+		return tx.Now()
+	}
+	return at
+}
 
 func (s *Service) applyMessage(tx *store.Tx, channelID int64, in domain.InboundMessage, told *tally) error {
 	if in.Peer.Former != "" {
@@ -175,9 +232,7 @@ func (s *Service) applyMessage(tx *store.Tx, channelID int64, in domain.InboundM
 	if err != nil {
 		return err
 	}
-	if in.ProviderTime == 0 || in.ProviderTime > tx.Now().Add(maxClockLead) {
-		in.ProviderTime = tx.Now()
-	}
+	in.ProviderTime = notAhead(tx, in.ProviderTime)
 	newChat, err := s.ensurePeer(tx, channelID, &peer, in.Peer, in.ProviderTime)
 	if err != nil {
 		return err
@@ -189,6 +244,9 @@ func (s *Service) applyMessage(tx *store.Tx, channelID int64, in domain.InboundM
 	if message == nil {
 		told.duplicates = append(told.duplicates, peer.Kind)
 		return nil
+	}
+	if message.ID == 0 {
+		return nil // it filled in a placeholder
 	}
 	chat, err := tx.Touch(store.Activity{
 		ChatID: peer.ChatID, MessageID: message.ID, Content: in.Content, Type: in.Type, FromMe: in.FromMe,
@@ -226,38 +284,75 @@ func (s *Service) ensurePeer(tx *store.Tx, channelID int64, known *store.Known, 
 	if peer.Name != "" {
 		known.ContactName = peer.Name
 	}
+	known.ContactID = contactID
 	if known.ChatID != 0 {
+		known.ChatID = tx.Current(known.ChatID) // what the contact was made of may have had one chat each
 		return false, nil
 	}
+	return s.ensureChat(tx, channelID, known, peer, at)
+}
+
+// ensureChat finds the chat with a contact that is known, or makes it.
+func (s *Service) ensureChat(tx *store.Tx, channelID int64, known *store.Known, peer domain.Peer, at domain.Time) (newChat bool, err error) {
 	kind := peer.Kind
 	if kind == "" {
 		kind = domain.ChatDirect
 	}
-	known.ContactID = contactID
 	if kind == domain.ChatDirect {
-		known.ChatID, err = tx.ChatOfContact(channelID, contactID, peer.Address)
+		known.ChatID, err = tx.ChatOfContact(channelID, known.ContactID, peer.Address)
 		if err != nil || known.ChatID != 0 {
 			return false, err
 		}
 	}
 	known.ChatID, newChat, err = tx.EnsureChat(store.NewChatInput{
-		ChannelID: channelID, ChannelKind: known.Kind, Kind: kind, Peer: peer.Address, ContactID: contactID, ActivityAt: at,
+		ChannelID: channelID, ChannelKind: known.Kind, Kind: kind, Peer: peer.Address, ContactID: known.ContactID, ActivityAt: at,
 	})
 	return newChat, err
 }
 
-// insertInbound adds the row and what hangs on it. nil without an error is a
-// redelivery.
-func (s *Service) insertInbound(tx *store.Tx, channelID int64, peer store.Known, in domain.InboundMessage) (*domain.Message, bool, error) {
+// aliases are the other addresses of who wrote in a group.
+func aliases(sender domain.Peer) []string {
+	var others []string
+	for _, id := range sender.Identities {
+		if id.Kind != domain.IdentityUsername && id.Value != "" && id.Value != sender.Address && sender.Address != "" {
+			others = append(others, id.Value)
+		}
+	}
+	return others
+}
+
+// inboundRow is what an inbound message's row is made of, but for what must be
+// looked up.
+func inboundRow(channelID int64, peer store.Known, in domain.InboundMessage) store.NewMessageInput {
 	row := store.NewMessageInput{
 		ChatID: peer.ChatID, ChannelID: channelID, ChannelKind: peer.Kind, Type: in.Type, Content: in.Content, Location: in.Location,
 		ReplyToExternalID: in.ReplyToExternalID, FromMe: in.FromMe, SenderKey: in.Sender.Address, SenderName: in.Sender.Name,
-		Status: domain.StatusReceived, ExternalID: in.ExternalID, ProviderTime: in.ProviderTime,
+		Status: domain.StatusReceived, ExternalID: in.ExternalID, ProviderTime: in.ProviderTime, Placeholder: in.Placeholder,
 	}
-	if in.FromMe {
+	switch {
+	case in.FromMe:
 		row.SenderKey, row.Status = store.SenderMe, domain.StatusSent
-	} else if row.SenderName == "" && in.Sender.Address == "" {
+		if in.Status.Rank() >= domain.StatusSent.Rank() {
+			row.Status = in.Status
+		}
+	case row.SenderName == "" && in.Sender.Address == "":
 		row.SenderName = peer.ContactName
+	}
+	return row
+}
+
+// insertInbound adds the row and what hangs on it. nil without an error is a
+// redelivery, a message without an id one that filled in a placeholder.
+func (s *Service) insertInbound(tx *store.Tx, channelID int64, peer store.Known, in domain.InboundMessage) (*domain.Message, bool, error) {
+	row := inboundRow(channelID, peer, in)
+	if others := aliases(in.Sender); len(others) > 0 && !in.FromMe {
+		stored, err := tx.StoredMessage(channelID, peer.ChatID, in.ExternalID, append(others, row.SenderKey))
+		if err != nil {
+			return nil, false, err
+		}
+		if stored.ID != 0 {
+			return fillOrPass(tx, channelID, stored, row, in)
+		}
 	}
 	if in.ReplyToExternalID != "" {
 		quoted, err := tx.FindExternal(channelID, in.Peer.Address, in.ReplyToExternalID)
@@ -281,9 +376,20 @@ func (s *Service) insertInbound(tx *store.Tx, channelID int64, peer store.Known,
 	}
 	if id == 0 {
 		if row.MediaID != nil {
-			return nil, false, tx.DropMedia(*row.MediaID)
+			if err := tx.DropMedia(*row.MediaID); err != nil {
+				return nil, false, err
+			}
 		}
-		return nil, false, nil
+		stored, err := tx.StoredMessage(channelID, peer.ChatID, in.ExternalID, []string{row.SenderKey})
+		if err != nil {
+			return nil, false, err
+		}
+		return fillOrPass(tx, channelID, stored, row, in)
+	}
+	if in.Placeholder {
+		if err := tx.MarkPlaceholder(id); err != nil {
+			return nil, false, err
+		}
 	}
 	if row.MediaID != nil {
 		if err := tx.LinkMedia(*row.MediaID, id); err != nil {

@@ -16,6 +16,7 @@ import (
 	"switchboard/internal/inbox"
 	"switchboard/internal/store"
 	"switchboard/internal/testkit"
+	"switchboard/internal/testkit/storetest"
 )
 
 // customer is an organization with a WABA channel, and what its inbox publishes.
@@ -26,8 +27,9 @@ type customer struct {
 	who       domain.Principal
 	channelID int64
 
-	mu        sync.Mutex // guards published
+	mu        sync.Mutex // guards published and typed
 	published []domain.Event
+	typed     []string
 }
 
 func (c *customer) Publish(events []domain.Event) {
@@ -36,13 +38,21 @@ func (c *customer) Publish(events []domain.Event) {
 	c.published = append(c.published, events...)
 }
 func (c *customer) User(int64, string, any) error { return nil }
-func (c *customer) Wake(int64)                    {}
+func (c *customer) Typing(chatID int64, on bool, data any) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.typed = append(c.typed, fmt.Sprint(chatID, on, data))
+	return nil
+}
+func (c *customer) Wake(int64)   {}
+func (c *customer) Attend(int64) {}
 
 // onBoth runs a test on PostgreSQL and on SQLite.
 func onBoth(t *testing.T, test func(*testing.T, *customer)) {
 	t.Helper()
-	for name, open := range map[string]func(testing.TB) string{"postgres": testkit.Postgres, "sqlite": testkit.SQLite} {
+	for name, open := range map[string]func(testing.TB) string{"postgres": storetest.Postgres, "sqlite": storetest.SQLite} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			s, err := store.Open(testkit.Context(t), open(t), store.Options{})
 			require.NoError(t, err)
 			t.Cleanup(func() { require.NoError(t, s.Close()) })
@@ -189,6 +199,53 @@ func TestRedeliveryChangesNothing(t *testing.T) {
 	})
 }
 
+// Of the statuses that wait for a message one is kept, the furthest.
+func TestEarlyStatusesAreFew(t *testing.T) {
+	onBoth(t, func(t *testing.T, c *customer) {
+		at := c.store.Now()
+		for range 3 {
+			for _, status := range []domain.MessageStatus{domain.StatusDelivered, domain.StatusRead, domain.StatusDelivered} {
+				c.receive(domain.Inbound{Status: &domain.InboundStatus{ExternalID: "phone", Status: status, At: at}})
+			}
+		}
+		require.Equal(t, 1, c.count("SELECT COUNT(*) FROM early_updates"))
+		sent := text("phone", "From the phone", at)
+		sent.Message.FromMe = true
+		c.receive(sent)
+		require.Equal(t, domain.StatusRead, c.messages(c.chats()[0].ID)[0].Status)
+		require.Zero(t, c.count("SELECT COUNT(*) FROM early_updates"))
+	})
+}
+
+// What was taken back is not shown any more: no words, no file, no place.
+func TestRevocationTakesEverything(t *testing.T) {
+	onBoth(t, func(t *testing.T, c *customer) {
+		at := c.store.Now()
+		grace := peerOf(customerNumber, "Grace")
+		c.receive(
+			domain.Inbound{Message: &domain.InboundMessage{
+				ExternalID: "photo", Peer: grace, Type: domain.TypeImage, Content: "Look", ProviderTime: at, Media: &domain.InboundMedia{Ref: "m1", MIME: "image/png"},
+			}},
+			domain.Inbound{Message: &domain.InboundMessage{
+				ExternalID: "place", Peer: grace, Type: domain.TypeLocation, ProviderTime: at + 1, Location: &domain.Location{Latitude: 1, Longitude: 2},
+			}},
+		)
+		for _, target := range []string{"photo", "place"} {
+			c.receive(domain.Inbound{Revoke: &domain.InboundRevoke{Peer: grace, TargetExternalID: target, ProviderTime: at + 2}})
+		}
+		for _, m := range c.messages(c.chats()[0].ID) {
+			require.NotNil(t, m.RevokedAt)
+			require.Empty(t, m.Content)
+			require.Nil(t, m.Media)
+			require.Nil(t, m.Location)
+		}
+		require.Zero(t, c.count("SELECT COUNT(*) FROM media WHERE state <> 'deleted'"), "the file is let go of")
+		last := c.chats()[0].LastMessage
+		require.Equal(t, domain.TypeText, last.Type)
+		require.Empty(t, last.Content)
+	})
+}
+
 func TestFirstMessagesOfOneCustomerAtOnceMakeOneChat(t *testing.T) {
 	onBoth(t, func(t *testing.T, c *customer) {
 		var wg sync.WaitGroup
@@ -248,16 +305,23 @@ func TestPoisonIsSetAsideAndTheRestGoesOn(t *testing.T) {
 // the end is the same and no event goes back.
 func TestStatusesInEveryOrder(t *testing.T) {
 	reports := []domain.MessageStatus{domain.StatusSent, domain.StatusDelivered, domain.StatusRead, domain.StatusFailed}
-	onBoth(t, func(t *testing.T, c *customer) {
+	test := func(t *testing.T, c *customer, named bool) {
 		c.receive(text("wamid.0", "hello", c.store.Now()))
 		chatID := c.chats()[0].ID
-		for _, marked := range []bool{true, false} {
+		marks := []bool{true, false}
+		if named {
+			marks = marks[1:] // its reports know the name only
+		}
+		for _, marked := range marks {
 			for _, order := range permutations(len(reports)) {
 				for returned := range len(reports) + 1 { // the send returns after so many reports
 					message, _, err := c.inbox.Send(testkit.Context(t), c.who, inbox.SendInput{ChatID: chatID, Content: "answer"})
 					require.NoError(t, err)
 					external := fmt.Sprintf("wamid.out.%d", message.ID)
 					setSending(t, c, message.ID)
+					if named {
+						c.exec("UPDATE messages SET external_id = $1 WHERE id = $2", external, message.ID)
+					}
 					for i, r := range order {
 						if i == returned {
 							settle(t, c, message.ID, external)
@@ -288,6 +352,26 @@ func TestStatusesInEveryOrder(t *testing.T) {
 			require.Greater(t, change.Status.Rank(), rank[change.MessageID], "a status went back")
 			rank[change.MessageID] = change.Status.Rank()
 		}
+	}
+	t.Run("waba", func(t *testing.T) { onBoth(t, func(t *testing.T, c *customer) { test(t, c, false) }) })
+	// There the message has its name before it leaves, and every member of a group reports.
+	t.Run("whatsapp", func(t *testing.T) { onWhatsApp(t, func(t *testing.T, c *customer) { test(t, c, true) }) })
+}
+
+// A report of what nobody here has sent waits for its message: the own phone's may come after it.
+func TestAReportBeforeItsMessage(t *testing.T) {
+	onWhatsApp(t, func(t *testing.T, c *customer) {
+		report := func(status domain.MessageStatus) {
+			c.receive(domain.Inbound{Status: &domain.InboundStatus{ExternalID: "phone", Status: status, At: c.store.Now()}})
+		}
+		report(domain.StatusRead)
+		report(domain.StatusDelivered)
+		own := text("phone", "from the phone", c.store.Now())
+		own.Message.FromMe = true
+		c.receive(own)
+		report(domain.StatusDelivered)
+		require.Equal(t, domain.StatusRead, c.messages(c.chats()[0].ID)[0].Status)
+		require.Equal(t, []string{"chat:new", "message:new", "message:status"}, names(c.events()))
 	})
 }
 
@@ -366,20 +450,17 @@ func TestCustomerUnderANewAddressKeepsTheChat(t *testing.T) {
 // F17: a screen that applies the events to an old snapshot shows what a fresh
 // snapshot shows, after any mix of things that can happen.
 func TestSnapshotPlusEventsIsAFreshSnapshot(t *testing.T) {
-	onBoth(t, func(t *testing.T, c *customer) {
+	onWhatsApp(t, func(t *testing.T, c *customer) {
 		rng := testkit.Rand(t)
 		c.receive(text("wamid.first", "hello", c.store.Now()))
 		screen := newScreen(t, c)
-		for i := range 150 {
+		for i := range 250 {
 			c.randomStep(rng, i)
 			if i%30 == 0 {
 				screen.catchUp()
 			}
 		}
-		screen.catchUp()
-		fresh := newScreen(t, c)
-		require.Equal(t, fresh.chats, screen.chats)
-		require.Equal(t, fresh.messages, screen.messages)
+		screen.sameAsFresh()
 	})
 }
 
@@ -391,7 +472,7 @@ func (c *customer) randomStep(rng *rand.Rand, i int) {
 	chat := chats[rng.IntN(len(chats))]
 	messages := c.messages(chat.ID)
 	message := messages[rng.IntN(len(messages))]
-	switch rng.IntN(9) {
+	switch rng.IntN(14) {
 	case 0, 1:
 		c.receive(domain.Inbound{Message: &domain.InboundMessage{
 			ExternalID: fmt.Sprint("wamid.", i), Peer: peerOf(number, "Customer "+number), Type: domain.TypeText, Content: fmt.Sprint("text ", i),
@@ -425,12 +506,36 @@ func (c *customer) randomStep(rng *rand.Rand, i int) {
 		if err != nil {
 			require.Contains(c.t, []domain.Code{domain.CodeConflict, domain.CodeUnsupported}, domain.CodeOf(err))
 		}
+	case 9, 10: // from the hidden address of one of them, of whom some day it is known
+		c.receive(from(hiddenOf(number), fmt.Sprint("wamid.lid.", i), fmt.Sprint("hidden ", i), c.store.Now().Add(-time.Duration(rng.IntN(100))*time.Second)))
+		if rng.IntN(4) == 0 {
+			peer := hiddenOf(number)
+			peer.Name = fmt.Sprint("Name ", i)
+			peer.Identities = append(peer.Identities, domain.Identity{Kind: domain.IdentityPhone, Value: number})
+			c.receive(domain.Inbound{Contact: &domain.InboundContact{Peer: peer}})
+		}
+	case 11:
+		unreadable := from(peerOf(number, ""), fmt.Sprint("wamid.late.", i), "Waiting for this message…", c.store.Now())
+		unreadable.Message.Type, unreadable.Message.Placeholder = domain.TypeUnsupported, true
+		c.receive(unreadable)
+		if rng.IntN(2) == 0 {
+			c.receive(from(peerOf(number, ""), fmt.Sprint("wamid.late.", i), "readable", c.store.Now()))
+		}
+	case 12:
+		c.receive(domain.Inbound{Read: &domain.InboundRead{Peer: peerOf(chat.Contact.Phone, ""), ExternalIDs: []string{message.ExternalID, "unknown"}}})
+	case 13:
+		c.receive(chunk(1+rng.IntN(3), 1+rng.IntN(5), c.store.Now().Add(-time.Hour)))
 	case 8:
 		c.receive(domain.Inbound{Reaction: &domain.InboundReaction{
 			ExternalID: fmt.Sprint("r.", i), Peer: peerOf(chat.Contact.Phone, chat.Contact.Name), TargetExternalID: message.ExternalID, Emoji: "🙂",
 			ProviderTime: c.store.Now(),
 		}})
 	}
+}
+
+func hiddenOf(number string) domain.Peer {
+	address := number[len(number)-3:] + "@lid"
+	return domain.Peer{Address: address, Kind: domain.ChatDirect, Identities: []domain.Identity{{Kind: domain.IdentityLID, Value: address}}}
 }
 
 // screen is what an operator's page knows: a snapshot, and the events since.
@@ -488,11 +593,47 @@ func (s *screen) catchUp() {
 					delete(s.messages, id)
 				}
 			}
+		case domain.EventMessagesImported: // the screen reads the messages of these chats anew
+			var told domain.MessagesImported
+			require.NoError(t, json.Unmarshal(e.Data, &told))
+			s.refetch(told.ChatIDs)
 		case domain.EventMessagesRead: // the chat:updated beside it has the count
 		default:
 			t.Fatalf("the screen does not know %s", e.Name)
 		}
 	}
+}
+
+func (s *screen) refetch(chatIDs []int64) {
+	t := s.c.t
+	t.Helper()
+	for id, text := range s.messages {
+		var m domain.Message
+		require.NoError(t, json.Unmarshal([]byte(text), &m))
+		if slices.Contains(chatIDs, m.ChatID) {
+			delete(s.messages, id)
+		}
+	}
+	for _, chatID := range chatIDs {
+		messages, err := s.c.store.MessagesOf(testkit.Context(t), s.c.who.OrganizationID, store.MessageFilter{ChatID: chatID, Limit: 1000})
+		if domain.CodeOf(err) == domain.CodeNotFound {
+			continue // it is gone since
+		}
+		require.NoError(t, err)
+		for _, m := range messages {
+			s.messages[m.ID] = mustJSON(t, m)
+		}
+	}
+}
+
+// sameAsFresh checks that the screen, with the events since, shows what a new one does.
+func (s *screen) sameAsFresh() {
+	t := s.c.t
+	t.Helper()
+	s.catchUp()
+	fresh := newScreen(t, s.c)
+	require.Equal(t, fresh.chats, s.chats)
+	require.Equal(t, fresh.messages, s.messages)
 }
 
 func mustJSON(t *testing.T, v any) string {

@@ -191,8 +191,10 @@ func (in *SendInput) allowed(tx *store.Tx, to store.Destination) error {
 	if in.Type == domain.TypeTemplate && !can.Templates {
 		return domain.NewError(domain.CodeUnsupported, "This channel has no templates.")
 	}
-	if in.Type != domain.TypeTemplate && can.Window && windowClosed(to, tx.Now()) {
-		return errWindowClosed
+	if in.Type != domain.TypeTemplate {
+		if err := windowOpen(to, tx.Now()); err != nil {
+			return err
+		}
 	}
 	if in.ReplyToID != nil {
 		quoted, err := tx.LockMessage(*in.ReplyToID)
@@ -262,11 +264,18 @@ func (in *SendInput) fits() error {
 	}
 }
 
-var errWindowClosed = domain.NewError(domain.CodeWindowClosed,
-	"The customer last wrote more than 24 hours ago; until they write again only templates can be sent.")
-
-func windowClosed(to store.Destination, now domain.Time) bool {
-	return to.LastInboundAt.Add(domain.CustomerServiceWindow) <= now
+// windowOpen says why nothing but templates can be sent, if so.
+func windowOpen(to store.Destination, now domain.Time) error {
+	switch {
+	case !channel.Of(to.ChannelKind).Window:
+		return nil
+	case to.LastInboundAt == 0:
+		return domain.NewError(domain.CodeWindowClosed, "The customer has not written yet; until they do only templates can be sent.")
+	case to.LastInboundAt.Add(domain.CustomerServiceWindow) <= now:
+		return domain.NewError(domain.CodeWindowClosed, "The customer last wrote more than 24 hours ago; until they write again only templates can be sent.")
+	default:
+		return nil
+	}
 }
 
 func reachable(to store.Destination) error {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"switchboard/internal/domain"
@@ -36,25 +37,67 @@ func (s *Service) applyReaction(tx *store.Tx, channelID int64, in domain.Inbound
 	if err != nil || !isNew {
 		return err
 	}
-	key, name := in.Sender.Address, in.Sender.Name
-	if in.FromMe {
-		key = store.SenderMe
-	} else if name == "" {
-		name = in.Peer.Name
-	}
-	changed, err := tx.SetReaction(target.ID, key, name, in.FromMe, in.Emoji, in.ProviderTime)
+	key, name := reactor(in)
+	changed, err := react(tx, target.ID, key, name, in)
 	if err != nil || !changed {
 		return err
 	}
 	return messageUpdated(tx, target.ID)
 }
 
+// reactor is who reacted: the sender's key, and the name that is shown.
+func reactor(in domain.InboundReaction) (key, name string) {
+	switch {
+	case in.FromMe:
+		return store.SenderMe, in.Sender.Name
+	case in.Sender.Name == "":
+		return in.Sender.Address, in.Peer.Name
+	default:
+		return in.Sender.Address, in.Sender.Name
+	}
+}
+
+// react puts somebody's reaction on a message, in place of what they put there
+// under another of their addresses.
+func react(tx *store.Tx, messageID int64, key, name string, in domain.InboundReaction) (changed bool, err error) {
+	moved := false
+	if others := aliases(in.Sender); len(others) > 0 && !in.FromMe {
+		if moved, err = tx.OneSender(messageID, key, others); err != nil {
+			return false, err
+		}
+	}
+	changed, err = tx.SetReaction(messageID, key, name, in.FromMe, in.Emoji, in.ProviderTime)
+	return changed || moved, err
+}
+
+// authored finds the message that somebody changes. known: there is one with its
+// id; it may be somebody else's, who may not change it.
+func authored(tx *store.Tx, channelID int64, peer domain.Peer, externalID string, by *domain.Author) (target store.MessageRef, known bool, err error) {
+	all, err := tx.AllExternal(channelID, peer.Address, externalID)
+	for _, m := range all {
+		if by == nil || by.Admin || wrote(m, *by) {
+			return m, true, err
+		}
+	}
+	return target, len(all) > 0, err
+}
+
+func wrote(m store.MessageRef, by domain.Author) bool {
+	if m.FromMe || by.FromMe {
+		return m.FromMe == by.FromMe
+	}
+	return m.SenderKey == by.Sender.Address || slices.Contains(aliases(by.Sender), m.SenderKey)
+}
+
 func (s *Service) applyEdit(tx *store.Tx, channelID int64, in domain.InboundEdit) error {
-	target, err := tx.FindExternal(channelID, in.Peer.Address, in.TargetExternalID)
+	target, known, err := authored(tx, channelID, in.Peer, in.TargetExternalID, in.By)
 	if err != nil {
 		return err
 	}
 	if target.ID == 0 {
+		if known {
+			return nil
+		}
 		return tx.KeepEarly(channelID, in.TargetExternalID, domain.Inbound{Edit: &in})
 	}
 	isNew, err := tx.FirstSeen(channelID, in.ExternalID)
@@ -69,11 +112,14 @@ func (s *Service) applyEdit(tx *store.Tx, channelID int64, in domain.InboundEdit
 }
 
 func (s *Service) applyRevoke(tx *store.Tx, channelID int64, in domain.InboundRevoke) error {
-	target, err := tx.FindExternal(channelID, in.Peer.Address, in.TargetExternalID)
+	target, known, err := authored(tx, channelID, in.Peer, in.TargetExternalID, in.By)
 	if err != nil {
 		return err
 	}
 	if target.ID == 0 {
+		if known {
+			return nil
+		}
 		return tx.KeepEarly(channelID, in.TargetExternalID, domain.Inbound{Revoke: &in})
 	}
 	changed, err := tx.RevokeMessage(target.ID, in.ProviderTime)

@@ -111,7 +111,7 @@ func (s *Service) sort(ctx context.Context, webhooks []Webhook) (map[int64]*orga
 			}
 			ci := channelItem{channelID: item.ChannelID, inbound: item.Inbound, raw: item.Raw, last: webhook.LastTry}
 			if item.Poison != nil {
-				if err := s.setAside(ctx, organizationID, ci, item.Poison); err != nil {
+				if err := s.setAside(ctx, organizationID, ci, item.Poison, nil); err != nil {
 					return nil, nil, err
 				}
 				continue

@@ -108,7 +108,9 @@ func TestDisconnectReasons(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w := *w
 			w.t = t
-			n := w.node(quickPings)
+			n := w.node(func(o *Options) { // what is dropped is noticed in the end, and no client gives up on a busy machine
+				o.Limits.PingInterval, o.Limits.PingTimeout = time.Second, 8*time.Second
+			})
 			c := testkit.Connect(t, testkit.ClientOptions{
 				URL: n.url, Auth: map[string]any{"token": w.user(1, 10)}, Transports: transports, TrackSeq: true,
 				Options: map[string]any{"reconnectionDelay": 20, "reconnectionDelayMax": 50},

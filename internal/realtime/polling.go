@@ -44,7 +44,11 @@ const (
 type longPolling struct{ transports.PollingBuilder }
 
 func (*longPolling) New(ctx *types.HttpContext) transports.Transport {
-	t := &pollingTransport{Polling: transports.MakePolling()}
+	return newPolling(ctx, transports.MakePolling())
+}
+
+func newPolling(ctx *types.HttpContext, library transports.Polling) *pollingTransport {
+	t := &pollingTransport{Polling: library}
 	t.Prototype(t)
 	t.Construct(ctx)
 	return t
@@ -53,11 +57,13 @@ func (*longPolling) New(ctx *types.HttpContext) transports.Transport {
 type pollingTransport struct {
 	transports.Polling
 	opening opening
+	polls   sync.Mutex // held while the library takes a poll in, so that it has them in order; taken before the others
 	writing sync.Mutex // held while a poll is answered; taken before mu
 
 	mu     sync.Mutex         // guards what follows
 	poll   *types.HttpContext // the open poll, nil once it is answered
-	finish func()             // set once the transport is closing and waits for a poll to say so
+	taken  bool               // the library knows the open poll
+	finish func()             // set once the transport is closing: what closes it, for the poll that can say so
 	post   *types.HttpContext // the newest request with packets
 	body   *wholeBody         // its body
 }
@@ -98,13 +104,15 @@ func (t *pollingTransport) OnRequest(ctx *types.HttpContext) {
 }
 
 func (t *pollingTransport) onPoll(ctx *types.HttpContext) {
+	t.polls.Lock()
+	defer t.polls.Unlock()
 	// The client may have all of an answer, and poll again, while the library is still about to forget the poll that it
 	// answered: it would forget this one.
 	t.writing.Lock()
 	t.mu.Lock()
-	finish := t.finish
+	finish := t.ending()
 	if finish == nil && t.poll == nil {
-		t.poll = ctx
+		t.poll, t.taken = ctx, false
 		// The library has forgotten the poll before it hears that the client has given up on it.
 		context.AfterFunc(ctx.Request().Context(), func() {
 			if errors.Is(context.Cause(ctx.Request().Context()), errGone) && t.answer(ctx) {
@@ -122,6 +130,34 @@ func (t *pollingTransport) onPoll(ctx *types.HttpContext) {
 		return
 	}
 	t.Polling.OnRequest(ctx)
+	t.pollTaken(ctx)
+}
+
+// pollTaken lets the library's poll be answered, which is what the transport has waited for if it was closed meanwhile.
+func (t *pollingTransport) pollTaken(ctx *types.HttpContext) {
+	t.mu.Lock()
+	open := t.poll == ctx
+	if open {
+		t.taken = true
+	}
+	finish, goodbye := t.ending(), open && t.Writable()
+	t.mu.Unlock()
+	if finish == nil || !goodbye && !t.Discarded() {
+		return
+	}
+	if goodbye {
+		t.SetWritable(false)
+		t.sayGoodbye(ctx)
+	}
+	finish()
+}
+
+// ending is what is left to do when a poll comes to a transport that is closing or closed, or nil. The caller holds mu.
+func (t *pollingTransport) ending() func() {
+	if t.finish == nil && t.ReadyState() == "closed" {
+		return func() {}
+	}
+	return t.finish
 }
 
 // answer reports whether the poll was open still, and that it is no more.
@@ -211,22 +247,25 @@ func (t *pollingTransport) DoClose(done types.Callable) {
 	})
 	t.mu.Lock()
 	poll := t.poll
-	t.mu.Unlock()
-	switch {
-	case t.Writable() && poll != nil:
-		t.SetWritable(false)
-		t.sayGoodbye(poll)
-		finish()
-	case t.Discarded():
-		finish()
-	default: // something is being sent, or no poll is open
+	coming := poll != nil && !t.taken
+	ready := poll != nil && !coming && t.Writable()
+	gone := !ready && !coming && t.Discarded()
+	t.finish = finish    // for a poll that has found the session and comes here later
+	if !ready && !gone { // the library does not know the poll yet, something is being sent, or no poll is open
 		timer := time.AfterFunc(farewell, finish)
-		t.mu.Lock()
 		t.finish = func() {
 			timer.Stop()
 			finish()
 		}
-		t.mu.Unlock()
+	}
+	t.mu.Unlock()
+	switch {
+	case ready:
+		t.SetWritable(false)
+		t.sayGoodbye(poll)
+		finish()
+	case gone:
+		finish()
 	}
 }
 

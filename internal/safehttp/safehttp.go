@@ -30,6 +30,7 @@ var (
 	ErrForbiddenURL     = errors.New("only http and https URLs without user and password are fetched")
 	ErrRedirect         = errors.New("redirect refused")
 	ErrTooLarge         = errors.New("response is larger than allowed")
+	ErrIdle             = errors.New("nothing was sent or received for too long")
 )
 
 // Resolver resolves names; *net.Resolver is one.
@@ -41,18 +42,21 @@ type Resolver interface {
 type Options struct {
 	// Allow lists host:port pairs that are dialled wherever they are, exactly as they stand in URLs: the endpoints that
 	// the operator configured, such as "127.0.0.1:4001". Redirects from elsewhere do not get there.
-	Allow        []string
-	Timeout      time.Duration // for the whole exchange, the body included
-	MaxBytes     int64         // of the body, decompressed
-	MaxRedirects int           // negative: none
-	Resolver     Resolver      // nil: the system's
+	Allow   []string
+	Timeout time.Duration // for the whole exchange, the body included
+	// Idle is how long nothing at all may move of a body that is sent or read; 0: no such bound. With it Timeout can be
+	// as long as a slow line needs, and one that hangs is given up all the same.
+	Idle         time.Duration
+	MaxBytes     int64    // of the body, decompressed
+	MaxRedirects int      // negative: none
+	Resolver     Resolver // nil: the system's
 
 	dial func(ctx context.Context, network, address string) (net.Conn, error) // tests: in place of the network
 }
 
 // New returns a client. Close its idle connections when it is no longer needed.
 func New(o Options) *http.Client {
-	c := &client{allow: map[string]bool{}, resolver: o.Resolver, maxRedirects: o.MaxRedirects, maxBytes: o.MaxBytes, dial: o.dial}
+	c := &client{allow: map[string]bool{}, resolver: o.Resolver, maxRedirects: o.MaxRedirects, maxBytes: o.MaxBytes, idle: o.Idle, dial: o.dial}
 	for _, hostPort := range o.Allow {
 		c.allow[strings.ToLower(hostPort)] = true
 	}
@@ -72,12 +76,14 @@ func New(o Options) *http.Client {
 	if timeout == 0 {
 		timeout = DefaultTimeout
 	}
+	// What is written may wait in the network's buffers for as long as any other part of a body.
+	headers := max(15*time.Second, o.Idle)
 	c.transport = &http.Transport{
 		Proxy:                  nil,
 		DialContext:            c.dialChecked,
 		ForceAttemptHTTP2:      true,
 		TLSHandshakeTimeout:    5 * time.Second,
-		ResponseHeaderTimeout:  min(15*time.Second, timeout),
+		ResponseHeaderTimeout:  min(headers, timeout),
 		MaxResponseHeaderBytes: 64 << 10,
 		MaxIdleConns:           32,
 		MaxIdleConnsPerHost:    4,
@@ -91,6 +97,7 @@ type client struct {
 	resolver     Resolver
 	maxRedirects int
 	maxBytes     int64
+	idle         time.Duration
 	dial         func(ctx context.Context, network, address string) (net.Conn, error)
 	transport    *http.Transport
 }
@@ -103,10 +110,12 @@ func (c *client) RoundTrip(r *http.Request) (*http.Response, error) {
 	if (r.URL.Scheme != "http" && r.URL.Scheme != "https") || r.URL.User != nil || r.URL.Hostname() == "" {
 		return nil, ErrForbiddenURL
 	}
+	r, watch := watched(r, c.idle)
 	response, err := c.transport.RoundTrip(r)
 	if err != nil {
-		return nil, err
+		return nil, watch.end(err)
 	}
+	response.Body = watch.answer(response.Body)
 	if response.ContentLength > c.maxBytes {
 		_ = response.Body.Close() // nothing of it was wanted
 		return nil, ErrTooLarge

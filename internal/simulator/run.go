@@ -24,9 +24,16 @@ type Provider interface {
 	Close() error
 }
 
+// The names of the simulators, as people and tests read them where they start.
+const (
+	NameBusiness = "WhatsApp Business"
+	NameTelegram = "Telegram"
+	NamePhones   = "WhatsApp by QR"
+)
+
 // Part is a Provider and where it listens.
 type Part struct {
-	Name   string // for people, "WhatsApp Cloud API"
+	Name   string // for people: one of the names above
 	Listen string // host:port; port 0 takes a free one
 	Flag   string // of the command that sets Listen
 	Provider

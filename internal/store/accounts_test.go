@@ -12,14 +12,15 @@ import (
 
 	"switchboard/internal/domain"
 	"switchboard/internal/store"
-	"switchboard/internal/testkit"
+	"switchboard/internal/testkit/storetest"
 )
 
 // withAccounts runs a test on both databases, each with one organization and its admin.
 func withAccounts(t *testing.T, test func(t *testing.T, s *store.Store, admin domain.User)) {
 	t.Helper()
-	for name, database := range map[string]func(testing.TB) string{"postgres": testkit.Postgres, "sqlite": testkit.SQLite} {
+	for name, database := range map[string]func(testing.TB) string{"postgres": storetest.Postgres, "sqlite": storetest.SQLite} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			s, err := store.Open(t.Context(), database(t), store.Options{})
 			require.NoError(t, err)
 			t.Cleanup(func() { _ = s.Close() })

@@ -13,7 +13,7 @@ import (
 )
 
 const channelColumns = `id, organization_id, kind, name, config, secrets, external_key, enabled, state, state_code, state_reason,
-	state_since, state_worker, config_version, created_at, updated_at`
+	state_since, state_worker, state_retries, config_version, device, unlink, deleted_at IS NOT NULL AS deleted, linking_user_id, created_at, updated_at`
 
 type channelRow struct {
 	ID, OrganizationID     int64
@@ -26,7 +26,11 @@ type channelRow struct {
 	StateCode, StateReason string
 	StateSince             domain.Time
 	StateWorker            string
+	StateRetries           bool
 	ConfigVersion          int64
+	Device                 string
+	Unlink, Deleted        bool
+	LinkingUserID          *int64
 	CreatedAt, UpdatedAt   domain.Time
 }
 
@@ -39,15 +43,24 @@ type SealedChannel struct {
 	ExternalKey string
 	Sealed      []byte // nil: no secrets
 	Version     int64
+	// Device is the linked device at the provider, empty where there is none.
+	// Unlink: an admin wants that link to end. Deleted: that is all that the channel
+	// is still there for (RunChannel). LinkingUserID is the admin who last asked for
+	// a link.
+	Device          string
+	Unlink, Deleted bool
+	LinkingUserID   int64
 }
 
 func (r channelRow) channel() (SealedChannel, error) {
 	c := SealedChannel{
 		OrganizationID: r.OrganizationID, ExternalKey: deref(r.ExternalKey), Sealed: r.Secrets, Version: r.ConfigVersion,
+		Device: r.Device, Unlink: r.Unlink, Deleted: r.Deleted, LinkingUserID: deref(r.LinkingUserID),
 		Channel: domain.Channel{
 			ID: r.ID, Kind: r.Kind, Name: r.Name, Config: map[string]string{}, Enabled: r.Enabled,
 			Status: domain.ChannelStatus{
 				ChannelID: r.ID, State: r.State, Code: r.StateCode, Reason: r.StateReason, Since: r.StateSince, Worker: r.StateWorker,
+				Retries: r.StateRetries,
 			},
 			CreatedAt: r.CreatedAt, UpdatedAt: r.UpdatedAt,
 		},
@@ -59,8 +72,12 @@ func (r channelRow) channel() (SealedChannel, error) {
 }
 
 func readChannels(db *gorm.DB, rest string, args ...any) ([]SealedChannel, error) {
+	return readRows(db, "deleted_at IS NULL AND "+rest, args...)
+}
+
+func readRows(db *gorm.DB, where string, args ...any) ([]SealedChannel, error) {
 	var rows []channelRow
-	err := db.Raw("SELECT "+channelColumns+" FROM channels WHERE deleted_at IS NULL AND "+rest, args...).Scan(&rows).Error
+	err := db.Raw("SELECT "+channelColumns+" FROM channels WHERE "+where, args...).Scan(&rows).Error
 	if err != nil {
 		return nil, fmt.Errorf("read channels: %w", err)
 	}
@@ -74,7 +91,10 @@ func readChannels(db *gorm.DB, rest string, args ...any) ([]SealedChannel, error
 }
 
 func readChannel(db *gorm.DB, rest string, args ...any) (SealedChannel, error) {
-	channels, err := readChannels(db, rest, args...)
+	return only(readChannels(db, rest, args...))
+}
+
+func only(channels []SealedChannel, err error) (SealedChannel, error) {
 	if err != nil {
 		return SealedChannel{}, err
 	}
@@ -101,9 +121,14 @@ func (s *Store) Channel(ctx context.Context, organizationID, id int64) (domain.C
 	return c.Channel, err
 }
 
-// LoadChannel returns a channel of whatever organization, for who runs it.
+// LoadChannel returns a channel of whatever organization.
 func (s *Store) LoadChannel(ctx context.Context, id int64) (SealedChannel, error) {
 	return readChannel(s.db.WithContext(ctx), "id = ?", id)
+}
+
+// RunChannel returns a channel for who runs it: also one that is deleted and whose link is still to be ended.
+func (s *Store) RunChannel(ctx context.Context, id int64) (SealedChannel, error) {
+	return only(readRows(s.db.WithContext(ctx), "id = ? AND (deleted_at IS NULL OR unlink)", id))
 }
 
 // ChannelsByExternalKey finds the channels of a kind that are known to the provider under one of the keys.
@@ -185,9 +210,10 @@ func (tx *Tx) RenameChannel(id int64, name string) error {
 }
 
 // SwitchChannel says whether a worker shall run a channel. Its version rises, so that a session that waits or runs begins anew.
+// Off, it also takes back that the link shall end: whoever switches the channel on again wants it as it was.
 func (tx *Tx) SwitchChannel(id int64, enabled bool) error {
-	err := tx.db.Exec("UPDATE channels SET enabled = ?, config_version = config_version + 1, updated_at = ? WHERE id = ? AND organization_id = ?",
-		enabled, tx.now, id, tx.organizationID).Error
+	err := tx.db.Exec("UPDATE channels SET enabled = ?, unlink = (unlink AND ?), config_version = config_version + 1, updated_at = ? WHERE id = ? AND organization_id = ?",
+		enabled, enabled, tx.now, id, tx.organizationID).Error
 	if err != nil {
 		return fmt.Errorf("switch channel %d: %w", id, err)
 	}
@@ -196,20 +222,27 @@ func (tx *Tx) SwitchChannel(id int64, enabled bool) error {
 
 // SetChannelStatus writes how a channel is.
 func (tx *Tx) SetChannelStatus(status domain.ChannelStatus) error {
-	err := tx.db.Exec(`UPDATE channels SET state = ?, state_code = ?, state_reason = ?, state_since = ?, state_worker = ?
+	err := tx.db.Exec(`UPDATE channels SET state = ?, state_code = ?, state_reason = ?, state_since = ?, state_worker = ?, state_retries = ?
 		WHERE id = ? AND organization_id = ?`,
-		status.State, status.Code, status.Reason, status.Since, status.Worker, status.ChannelID, tx.organizationID).Error
+		status.State, status.Code, status.Reason, status.Since, status.Worker, status.Retries, status.ChannelID, tx.organizationID).Error
 	if err != nil {
 		return fmt.Errorf("set the status of channel %d: %w", status.ChannelID, err)
 	}
 	return nil
 }
 
-// DeleteChannel marks a channel as deleted and forgets its credentials. Its chats stay.
+// runnable is the condition that a channel c shall have a session: it is on, or it is deleted and its phone is still to be
+// told that the link has ended.
+const runnable = "c.enabled AND (c.deleted_at IS NULL OR c.unlink)"
+
+// DeleteChannel marks a channel as deleted and forgets its credentials. Its chats stay. A device that is linked is kept for
+// a last session, which ends the link (ForgetDevice).
 func (tx *Tx) DeleteChannel(id int64) error {
 	for _, statement := range []string{
-		`UPDATE channels SET deleted_at = @now, updated_at = @now, enabled = FALSE, secrets = NULL, verify_hash = NULL, state = 'disconnected',
-			state_code = '', state_reason = '', state_worker = '', config_version = config_version + 1 WHERE id = @id AND organization_id = @org`,
+		`UPDATE channels SET deleted_at = @now, updated_at = @now, enabled = (device <> ''), secrets = NULL, verify_hash = NULL, state = 'disconnected',
+			state_code = '', state_reason = '', state_worker = '', state_retries = FALSE, unlink = (device <> ''), config_version = config_version + 1
+			WHERE id = @id AND organization_id = @org`,
+		"DELETE FROM link_codes WHERE channel_id = @id",
 		"DELETE FROM commands WHERE channel_id = @id AND organization_id = @org",
 		"DELETE FROM outbox WHERE channel_id = @id",
 		"DELETE FROM early_updates WHERE channel_id = @id",
@@ -244,6 +277,9 @@ func (tx *Tx) AbandonOutbox(channelID int64, reason domain.SendError) ([]domain.
 
 // AbandonMedia fails the downloads of a channel and returns the messages that wait for them.
 func (tx *Tx) AbandonMedia(channelID int64, reason string) ([]int64, error) {
+	if err := tx.abandonPictures(channelID); err != nil {
+		return nil, err
+	}
 	var messageIDs []int64
 	err := tx.db.Raw(`UPDATE media SET state = 'failed', error = ? WHERE channel_id = ? AND organization_id = ? AND state = 'pending'
 		RETURNING COALESCE(message_id, 0)`, reason, channelID, tx.organizationID).Scan(&messageIDs).Error

@@ -210,20 +210,40 @@ func TestTwoNamesOfOnePersonAreMerged(t *testing.T) {
 			})
 			return err
 		})
+		elsewhere := d.channel("2")
+		var other int64
+		d.tx(func(tx *store.Tx) error {
+			contact, _, err := tx.EnsureContact([]domain.Identity{lid}, "")
+			if err != nil {
+				return err
+			}
+			other, _, err = tx.EnsureChat(store.NewChatInput{
+				ChannelID: elsewhere, ChannelKind: domain.KindWABA, Kind: domain.ChatDirect, Peer: "77@lid", ContactID: contact, ActivityAt: 30,
+			})
+			return err
+		})
 		committed := d.tx(func(tx *store.Tx) error {
 			_, created, err := tx.EnsureContact([]domain.Identity{lid, phone("4915112345678")}, "Grace Hopper")
 			require.False(t, created)
+			assert.Equal(t, byPhone, tx.Current(byLID))
 			return err
 		})
-		for _, id := range []int64{byPhone, byLID} {
+		for _, id := range []int64{byPhone, other} {
 			chat, err := d.store.Chat(testkit.Context(t), d.org, id)
 			require.NoError(t, err)
 			assert.Equal(t, "Grace Hopper", chat.Contact.Name)
 			assert.Equal(t, "4915112345678", chat.Contact.Phone)
 		}
-		require.Len(t, committed.Events, 2, "both chats look different now")
-		assert.Equal(t, []int64{byLID, byPhone}, d.list(store.ChatFilter{Query: "hopp"}))
-		assert.Equal(t, []int64{byLID, byPhone}, d.list(store.ChatFilter{Query: "5678"}))
+		var told []string
+		for _, e := range committed.Events {
+			told = append(told, e.Name)
+		}
+		assert.Equal(t, []string{"chat:deleted", "chat:updated", "chat:updated"}, told, "one chat on each channel")
+		assert.Equal(t, []int64{other, byPhone}, d.list(store.ChatFilter{Query: "hopp"}))
+		assert.Equal(t, []int64{other, byPhone}, d.list(store.ChatFilter{Query: "5678"}))
+		var peer string
+		require.NoError(t, d.store.SQL().QueryRowContext(testkit.Context(t), "SELECT peer FROM chats WHERE id = $1", byPhone).Scan(&peer))
+		assert.Equal(t, "77@lid", peer, "where they wrote last")
 	})
 }
 

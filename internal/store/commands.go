@@ -51,19 +51,21 @@ func (s *Store) DueCommands(ctx context.Context, search CommandSearch) ([]DueCom
 		Peer                             string
 		ExternalID                       *string
 		FromMe                           bool
+		Type                             domain.MessageType
 		SenderKey                        string
+		ChannelKind                      domain.ChannelKind
 	}
 	// A command may go when none before it in its chat is open. Those that
 	// wait for their message's send are not counted as open, except for
 	// others on the same message.
 	const unsent = "m.external_id IS NULL AND m.status IN ('queued', 'sending')"
 	err := s.db.WithContext(ctx).Raw(`WITH open AS (
-			SELECT k.*, m.external_id, m.from_me, m.sender_key,
+			SELECT k.*, m.external_id, m.from_me, m.type, m.sender_key, m.channel_kind,
 				ROW_NUMBER() OVER (PARTITION BY k.chat_id ORDER BY k.id) AS place
 			FROM commands k JOIN messages m ON m.id = k.message_id
 			WHERE k.channel_id = @channel AND NOT (`+unsent+`)`+without+`)
 		SELECT open.id, open.channel_id, open.chat_id, open.message_id, open.kind, open.value, open.attempts, c.peer,
-			open.external_id, open.from_me, open.sender_key
+			open.external_id, open.from_me, open.type, open.sender_key, open.channel_kind
 		FROM open JOIN chats c ON c.id = open.chat_id
 		WHERE open.place = 1 AND open.next_attempt_at <= @now`+may+` ORDER BY open.id LIMIT @limit`, args).Scan(&rows).Error
 	if err != nil {
@@ -73,14 +75,39 @@ func (s *Store) DueCommands(ctx context.Context, search CommandSearch) ([]DueCom
 	for i, r := range rows {
 		c := domain.Command{
 			ID: r.ID, ChannelID: r.ChannelID, ChatID: r.ChatID, MessageID: r.MessageID, Kind: r.Kind, Peer: r.Peer,
-			TargetExternalID: deref(r.ExternalID), TargetFromMe: r.FromMe, Value: r.Value, Attempts: r.Attempts,
+			TargetExternalID: deref(r.ExternalID), TargetFromMe: r.FromMe, TargetType: r.Type, Value: r.Value, Attempts: r.Attempts,
 		}
 		if !r.FromMe {
 			c.TargetSender = r.SenderKey
 		}
+		if c.Kind == domain.CommandRead && r.ChannelKind == domain.KindWhatsApp && count(c.Value) > 1 {
+			if c.Earlier, err = s.readBefore(ctx, c); err != nil {
+				return nil, err
+			}
+		}
 		due[i] = DueCommand{Command: c, Lost: r.ExternalID == nil}
 	}
 	return due, nil
+}
+
+// maxRead bounds how many messages one read command names.
+const maxRead = 100
+
+// readBefore lists the customer's messages before the one that a read command
+// names, as many as were not read before, newest first.
+func (s *Store) readBefore(ctx context.Context, c domain.Command) ([]domain.ReadMessage, error) {
+	var rows []struct{ ExternalID, SenderKey string }
+	err := s.db.WithContext(ctx).Raw(`SELECT m.external_id, m.sender_key FROM messages m JOIN messages t ON t.id = ?
+		WHERE m.chat_id = ? AND NOT m.from_me AND m.external_id IS NOT NULL AND m.type <> 'system' AND m.id <> t.id AND m.provider_time <= t.provider_time
+		ORDER BY m.provider_time DESC, m.id DESC LIMIT ?`, c.MessageID, c.ChatID, min(count(c.Value)-1, maxRead)).Scan(&rows).Error
+	if err != nil {
+		return nil, fmt.Errorf("list what was read in chat %d: %w", c.ChatID, err)
+	}
+	read := make([]domain.ReadMessage, len(rows))
+	for i, r := range rows {
+		read[i] = domain.ReadMessage{ExternalID: r.ExternalID, Sender: r.SenderKey}
+	}
+	return read, nil
 }
 
 // DropCommand removes a command that is done or given up. dropped is false

@@ -20,9 +20,52 @@ var errIdentityTaken = errors.New("an identity was taken meanwhile")
 // not proof of a person, since it changes hands: it goes to whoever uses it
 // now. name is what the provider calls the contact; empty changes nothing.
 //
-// It is safe against others that do the same at the same moment. Chats whose
-// contact looks different afterwards are told of (chat:updated).
+// Of the direct chats that one person then has on a channel, the oldest absorbs
+// the others (chat:deleted; see Current). It is safe against others that do the
+// same at the same moment. Chats whose contact looks different afterwards are
+// told of (chat:updated).
 func (tx *Tx) EnsureContact(identities []domain.Identity, name string) (contactID int64, created bool, err error) {
+	return tx.ensureContactOf(identities, naming{name: name})
+}
+
+// IntroduceContact is EnsureContact with a name that counts only where none is
+// known.
+func (tx *Tx) IntroduceContact(identities []domain.Identity, name string) (contactID int64, err error) {
+	contactID, _, err = tx.ensureContactOf(identities, naming{name: name, weak: true})
+	return contactID, err
+}
+
+// naming is what a contact is called by whoever speaks of it; a weak name gives
+// way to any other.
+type naming struct {
+	name string
+	weak bool
+}
+
+func (n naming) over(known string) string {
+	if n.weak {
+		return cmp.Or(known, n.name)
+	}
+	return cmp.Or(n.name, known)
+}
+
+// FindContact returns the contact that is known under one of the identities, 0
+// if there is none.
+func (tx *Tx) FindContact(identities []domain.Identity) (contactID int64, err error) {
+	ids := slices.DeleteFunc(slices.Clone(identities), func(id domain.Identity) bool { return id.Value == "" || !provesPerson(id) })
+	if len(ids) == 0 {
+		return 0, nil
+	}
+	owners, err := tx.identityOwners(ids)
+	for _, owner := range owners {
+		if contactID == 0 || owner < contactID {
+			contactID = owner
+		}
+	}
+	return contactID, err
+}
+
+func (tx *Tx) ensureContactOf(identities []domain.Identity, name naming) (contactID int64, created bool, err error) {
 	ids := slices.Clone(identities)
 	// One order for all, so that two transactions do not wait for each other.
 	slices.SortFunc(ids, func(a, b domain.Identity) int {
@@ -44,7 +87,7 @@ func (tx *Tx) EnsureContact(identities []domain.Identity, name string) (contactI
 
 func provesPerson(id domain.Identity) bool { return id.Kind != domain.IdentityUsername }
 
-func (tx *Tx) ensureContact(ids []domain.Identity, name string) (int64, bool, error) {
+func (tx *Tx) ensureContact(ids []domain.Identity, name naming) (int64, bool, error) {
 	owners, err := tx.identityOwners(ids)
 	if err != nil {
 		return 0, false, err
@@ -58,7 +101,7 @@ func (tx *Tx) ensureContact(ids []domain.Identity, name string) (int64, bool, er
 	slices.Sort(people)
 	people = slices.Compact(people)
 	if len(people) == 0 {
-		contactID, err := tx.makeContact(ids, owners, name)
+		contactID, err := tx.makeContact(ids, owners, name.name)
 		return contactID, err == nil, err
 	}
 	contactID := people[0]
@@ -169,16 +212,29 @@ func (tx *Tx) takeUsername(contactID, owner int64, username string) error {
 // and what is known of it only.
 func (tx *Tx) mergeContact(to, from int64) error {
 	failed := func(err error) error { return fmt.Errorf("merge contact %d into %d: %w", from, to, err) }
-	var gone struct{ Name, Phone, Username, AvatarURL string }
-	err := tx.db.Raw("SELECT name, phone, username, avatar_url FROM contacts WHERE id = ?", from).Scan(&gone).Error
+	if tx.store.Postgres() {
+		if err := tx.db.Exec("SELECT 1 FROM contacts WHERE id IN (?, ?) ORDER BY id FOR UPDATE", to, from).Error; err != nil {
+			return failed(err)
+		}
+	}
+	// Before anything is changed of them: whoever has just put a message into one
+	// waits for that.
+	if _, err := tx.lockChats("contact_id IN (?, ?)", to, from); err != nil {
+		return failed(err)
+	}
+	var gone struct{ Name, Phone, Username string }
+	err := tx.db.Raw("SELECT name, phone, username FROM contacts WHERE id = ?", from).Scan(&gone).Error
 	if err != nil {
 		return failed(err)
 	}
 	err = tx.db.Exec(`UPDATE contacts SET updated_at = ?,
 			name = CASE WHEN name = '' THEN ? ELSE name END, phone = CASE WHEN phone = '' THEN ? ELSE phone END,
-			username = CASE WHEN username = '' THEN ? ELSE username END, avatar_url = CASE WHEN avatar_url = '' THEN ? ELSE avatar_url END
-		WHERE id = ?`, tx.now, gone.Name, gone.Phone, gone.Username, gone.AvatarURL, to).Error
+			username = CASE WHEN username = '' THEN ? ELSE username END
+		WHERE id = ?`, tx.now, gone.Name, gone.Phone, gone.Username, to).Error
 	if err != nil {
+		return failed(err)
+	}
+	if err := tx.mergePictures(to, from); err != nil {
 		return failed(err)
 	}
 	for _, statement := range []string{
@@ -192,12 +248,15 @@ func (tx *Tx) mergeContact(to, from int64) error {
 	if err := tx.db.Exec("DELETE FROM contacts WHERE id = ? AND organization_id = ?", from, tx.organizationID).Error; err != nil {
 		return failed(err)
 	}
+	if err := tx.mergeChats(to); err != nil {
+		return failed(err)
+	}
 	return nil
 }
 
 // describeContact writes down what is newly known of a contact. changed says
 // that it differs already.
-func (tx *Tx) describeContact(contactID int64, ids []domain.Identity, name string, changed bool) error {
+func (tx *Tx) describeContact(contactID int64, ids []domain.Identity, name naming, changed bool) error {
 	var now struct{ Name, Phone, Username string }
 	err := tx.db.Raw("SELECT name, phone, username FROM contacts WHERE id = ?", contactID).Scan(&now).Error
 	if err != nil {
@@ -205,7 +264,7 @@ func (tx *Tx) describeContact(contactID int64, ids []domain.Identity, name strin
 	}
 	next := now
 	phone, username := contactAddresses(ids)
-	next.Name, next.Phone, next.Username = cmp.Or(name, now.Name), cmp.Or(phone, now.Phone), cmp.Or(username, now.Username)
+	next.Name, next.Phone, next.Username = name.over(now.Name), cmp.Or(phone, now.Phone), cmp.Or(username, now.Username)
 	if next != now {
 		changed = true
 		err := tx.db.Exec("UPDATE contacts SET name = ?, phone = ?, username = ?, updated_at = ? WHERE id = ?",

@@ -9,10 +9,15 @@
 //     seq is 1..N in commit order and has no gap: a transaction that fails
 //     takes its numbers back with it.
 //   - Whatever a worker writes for a channel is guarded by its lease's term
-//     (Holding). The guard locks the lease row in share mode, so that a
-//     take-over waits for writers that hold the old term and refuses the rest.
+//     (Holding). The guard locks the lease row against a change of owner: a
+//     take-over passes over a row while writers hold the old term, and refuses
+//     the rest. A renewal is none, and waits for nobody: no writer, however long
+//     it waits for something, keeps a worker from prolonging its leases.
 //   - A message is known by (channel, external id, chat, sender). That unique
 //     key, and nothing in memory, decides what is a redelivery.
+//   - A person is one contact, with one direct chat on a channel: contacts that
+//     turn out to be one are merged, and so are their chats. What is put into a
+//     chat at that moment waits, and finds it gone or is in the one that stays.
 //   - A chat with a queued message has a row in outbox: triggers see to that,
 //     whoever queues it. A claim locks the rows that it looks at, or passes them
 //     over, so that what is queued beside it never loses its place.

@@ -14,6 +14,7 @@ import (
 	"switchboard/internal/domain"
 	"switchboard/internal/store"
 	"switchboard/internal/testkit"
+	"switchboard/internal/testkit/storetest"
 )
 
 // leaseStores runs a test on both databases. open gives one more connection
@@ -22,7 +23,7 @@ func leaseStores(t *testing.T, test func(t *testing.T, open func() *store.Store)
 	for _, database := range []struct {
 		name string
 		url  func(testing.TB) string
-	}{{"PostgreSQL", testkit.Postgres}, {"SQLite", testkit.SQLite}} {
+	}{{"PostgreSQL", storetest.Postgres}, {"SQLite", storetest.SQLite}} {
 		t.Run(database.name, func(t *testing.T) {
 			t.Parallel()
 			url := database.url(t)
@@ -96,8 +97,9 @@ func TestLeaseLife(t *testing.T) {
 		require.NoError(t, err)
 		require.Empty(t, none)
 
-		kept, err := s.RenewLeases(ctx, "a", time.Minute, []int64{1, 2, 3})
+		kept, busy, err := s.RenewLeases(ctx, "a", time.Minute, []int64{1, 2, 3})
 		require.NoError(t, err)
+		require.Empty(t, busy)
 		require.Equal(t, channels[:2], ids(kept), "another's lease is not renewed")
 		require.NoError(t, write(a[0]))
 
@@ -108,8 +110,9 @@ func TestLeaseLife(t *testing.T) {
 
 		require.NoError(t, s.ReleaseLease(ctx, a[0]))
 		require.ErrorIs(t, write(a[0]), store.ErrLeaseLost)
-		kept, err = s.RenewLeases(ctx, "a", time.Minute, []int64{1, 2})
+		kept, busy, err = s.RenewLeases(ctx, "a", time.Minute, []int64{1, 2})
 		require.NoError(t, err)
+		require.Empty(t, busy)
 		require.Equal(t, []int64{2}, ids(kept), "what has ended is not revived")
 		next, err := s.AcquireLeases(ctx, only)
 		require.NoError(t, err)
@@ -216,7 +219,7 @@ func (l *leaseLedger) step(ctx context.Context, s *store.Store, worker string, r
 
 func (l *leaseLedger) renew(ctx context.Context, s *store.Store, worker string, mine []store.Lease, ttl, margin time.Duration) error {
 	start := time.Now()
-	kept, err := s.RenewLeases(ctx, worker, ttl, ids(mine))
+	kept, _, err := s.RenewLeases(ctx, worker, ttl, ids(mine))
 	if err != nil {
 		return err
 	}

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"switchboard/internal/domain"
 )
@@ -10,30 +11,45 @@ import (
 // MediaJob is a file that a provider holds for us and that has to be fetched.
 type MediaJob struct {
 	ID        int64
-	MessageID int64
+	MessageID int64 // 0: it is a contact's picture
 	ChatID    int64
 	Ref       string // the provider's handle
 	MIME      string // as the sender says
 	Size      int64  // bytes, as the sender says; 0 where not told
 	SHA256    string `gorm:"column:sha256"` // lower-case hex; empty where not told
 	Attempts  int    // those before this one
+	Imported  bool   // it came with a phone's history
 }
 
-// DueMedia returns downloads of a channel that are due, oldest first. busy ones
-// are passed over.
-func (s *Store) DueMedia(ctx context.Context, channelID int64, limit int, busy []int64) ([]MediaJob, error) {
+// MediaSearch says which downloads are wanted.
+type MediaSearch struct {
+	ChannelID int64
+	Limit     int
+	Imported  int     // at most so many of the Limit are of a phone's history
+	Busy      []int64 // these are passed over
+}
+
+// DueMedia returns downloads of a channel that are due, oldest first; those of a
+// phone's history last.
+func (s *Store) DueMedia(ctx context.Context, search MediaSearch) ([]MediaJob, error) {
 	without := ""
-	args := map[string]any{"channel": channelID, "now": s.Now(), "limit": limit}
-	if len(busy) > 0 {
-		without, args["busy"] = " AND f.id NOT IN @busy", busy
+	args := map[string]any{"channel": search.ChannelID, "now": s.Now(), "limit": search.Limit}
+	if len(search.Busy) > 0 {
+		without, args["busy"] = " AND f.id NOT IN @busy", search.Busy
+	}
+	if search.Imported <= 0 {
+		without += " AND NOT f.imported"
 	}
 	var jobs []MediaJob
-	err := s.db.WithContext(ctx).Raw(`SELECT f.id, m.id AS message_id, m.chat_id, f.provider_ref AS ref, f.mime, f.size, f.sha256, f.attempts
-		FROM media f JOIN messages m ON m.id = f.message_id
-		WHERE f.channel_id = @channel AND f.state = 'pending' AND f.next_attempt_at <= @now`+without+`
-		ORDER BY f.next_attempt_at, f.id LIMIT @limit`, args).Scan(&jobs).Error
+	err := s.db.WithContext(ctx).Raw(`SELECT f.id, COALESCE(m.id, 0) AS message_id, COALESCE(m.chat_id, 0) AS chat_id, f.provider_ref AS ref, f.mime, f.size, f.sha256, f.attempts, f.imported
+		FROM media f LEFT JOIN messages m ON m.id = f.message_id
+		WHERE f.channel_id = @channel AND f.state = 'pending' AND f.next_attempt_at <= @now AND (m.id IS NOT NULL OR f.contact_id IS NOT NULL)`+without+`
+		ORDER BY f.imported, f.next_attempt_at, f.id LIMIT @limit`, args).Scan(&jobs).Error
 	if err != nil {
 		return nil, fmt.Errorf("look for due downloads: %w", err)
+	}
+	if first := slices.IndexFunc(jobs, func(j MediaJob) bool { return j.Imported }); first >= 0 && len(jobs) > first+search.Imported {
+		jobs = jobs[:first+search.Imported]
 	}
 	return jobs, nil
 }

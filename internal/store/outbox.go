@@ -158,7 +158,7 @@ func (tx *Tx) markSending(claim SendClaim, messages []int64) (claimed []int64, e
 	if tx.store.Postgres() {
 		lock = " FOR UPDATE SKIP LOCKED"
 	}
-	err = tx.db.Raw(`UPDATE messages SET status = 'sending', attempt = attempt + 1, sending_term = @term
+	err = tx.db.Raw(`UPDATE messages SET status = 'sending', attempt = attempt + 1, sending_term = @term, sent_at = @now
 		WHERE id IN (SELECT id FROM messages WHERE id IN @messages AND organization_id = @org AND status = 'queued' AND next_attempt_at <= `+tx.store.dueBy()+lock+`)
 		RETURNING id`, map[string]any{"term": claim.Term, "messages": messages, "org": tx.organizationID, "now": tx.now}).Scan(&claimed).Error
 	if err != nil {
@@ -242,8 +242,11 @@ func (tx *Tx) outbound(ids []int64) ([]domain.Outbound, error) {
 		Row             messageRow `gorm:"embedded"`
 		Peer            string
 		ReplyExternalID *string
+		ReplyFromMe     *bool
+		ReplySenderKey  *string
 	}
-	err := tx.db.Raw("SELECT "+messageColumns+`, c.peer, COALESCE(m.reply_to_external_id, r.external_id) AS reply_external_id
+	err := tx.db.Raw("SELECT "+messageColumns+`, c.peer, COALESCE(m.reply_to_external_id, r.external_id) AS reply_external_id,
+			r.from_me AS reply_from_me, r.sender_key AS reply_sender_key
 		FROM messages m JOIN chats c ON c.id = m.chat_id LEFT JOIN messages r ON r.id = m.reply_to_id
 		WHERE m.id IN ? ORDER BY m.id`, ids).Scan(&rows).Error
 	if err != nil {
@@ -260,6 +263,9 @@ func (tx *Tx) outbound(ids []int64) ([]domain.Outbound, error) {
 	out := make([]domain.Outbound, len(rows))
 	for i, r := range rows {
 		out[i] = domain.Outbound{Message: messages[i], Attempt: r.Row.Attempt, Peer: r.Peer, ReplyToExternalID: deref(r.ReplyExternalID)}
+		if out[i].ReplyToFromMe = deref(r.ReplyFromMe); !out[i].ReplyToFromMe {
+			out[i].ReplyToSender = deref(r.ReplySenderKey)
+		}
 	}
 	return out, nil
 }
@@ -319,7 +325,7 @@ func (tx *Tx) unsettled(condition string, args map[string]any, except []int64) (
 func HoldingAlone(lease Lease) Guard {
 	return func(tx *Tx) error {
 		if tx.store.Postgres() { // SQLite has one writer at a time
-			err := tx.db.Exec("SELECT 1 FROM leases WHERE channel_id = ? FOR NO KEY UPDATE", lease.ChannelID).Error
+			err := tx.db.Exec("SELECT 1 FROM leases WHERE channel_id = ? FOR UPDATE", lease.ChannelID).Error
 			if err != nil {
 				return fmt.Errorf("lock the lease of channel %d: %w", lease.ChannelID, err)
 			}

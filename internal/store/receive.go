@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 
@@ -100,6 +101,9 @@ type NewMessageInput struct {
 	ExternalID        string
 	ClientMessageID   string
 	ProviderTime      domain.Time
+	// Placeholder: the content could not be read. InsertMessages only; for one
+	// there is MarkPlaceholder.
+	Placeholder bool
 }
 
 // SenderMe is the sender key of messages that the organization sent.
@@ -152,6 +156,7 @@ type Activity struct {
 	Type              domain.MessageType
 	FromMe            bool
 	ProviderTime      domain.Time
+	CreatedAt         domain.Time // of the message; 0: now
 	// KeepUnread leaves the unread count of a chat that an operator answers:
 	// reading is told of by MarkRead. (A message from the organization's own
 	// phone shows that the chat was read there.)
@@ -188,11 +193,11 @@ func (tx *Tx) Touch(a Activity) (domain.Chat, error) {
 			last_message_content = `+newer+`@content ELSE c.last_message_content END,
 			last_message_type = `+newer+`@type ELSE c.last_message_type END,
 			last_message_from_me = `+newer+`@fromMe ELSE c.last_message_from_me END,
-			last_message_created_at = `+newer+`@now ELSE c.last_message_created_at END,
+			last_message_created_at = `+newer+`@created ELSE c.last_message_created_at END,
 			last_message_at = `+newer+`@at ELSE c.last_message_at END,
 			activity_at = CASE WHEN c.activity_at < @at THEN @at ELSE c.activity_at END`,
 		"TRUE", a.ChatID, map[string]any{
-			"at": a.ProviderTime, "message": a.MessageID, "content": clip(a.Content, lastContent), "type": a.Type, "fromMe": a.FromMe,
+			"at": a.ProviderTime, "created": cmp.Or(a.CreatedAt, tx.now), "message": a.MessageID, "content": clip(a.Content, lastContent), "type": a.Type, "fromMe": a.FromMe,
 		})
 	if err == nil && !found {
 		err = domain.NotFound("chat")
@@ -245,16 +250,29 @@ type MessageRef struct {
 	SenderKey  string
 }
 
+// atAddress is the condition that a chat c is the one with an address, given
+// twice, under whichever of the contact's addresses the chat is kept.
+const atAddress = `(c.peer = ? OR EXISTS (
+			SELECT 1 FROM identities i WHERE i.contact_id = c.contact_id AND i.organization_id = c.organization_id AND i.value = ?))`
+
 // FindExternal finds a message of a channel by the provider's id, within the
 // chat with a peer, under whichever of the peer's addresses. Ids of which the
 // sender chooses the value are unique per sender only; the newest wins.
 func (tx *Tx) FindExternal(channelID int64, peer, externalID string) (MessageRef, error) {
-	var row MessageRef
+	rows, err := tx.AllExternal(channelID, peer, externalID)
+	if err != nil || len(rows) == 0 {
+		return MessageRef{}, err
+	}
+	return rows[0], nil
+}
+
+// AllExternal is FindExternal for all of them, the newest first.
+func (tx *Tx) AllExternal(channelID int64, peer, externalID string) ([]MessageRef, error) {
+	var rows []MessageRef
 	err := tx.db.Raw(`SELECT m.id, m.chat_id, m.from_me, m.sender_key FROM messages m JOIN chats c ON c.id = m.chat_id
-		WHERE m.channel_id = ? AND m.external_id = ? AND m.organization_id = ? AND (c.peer = ? OR EXISTS (
-			SELECT 1 FROM identities i WHERE i.contact_id = c.contact_id AND i.organization_id = c.organization_id AND i.value = ?))
-		ORDER BY m.id DESC LIMIT 1`, channelID, externalID, tx.organizationID, peer, peer).Scan(&row).Error
-	return row, err
+		WHERE m.channel_id = ? AND m.external_id = ? AND m.organization_id = ? AND `+atAddress+`
+		ORDER BY m.id DESC`, channelID, externalID, tx.organizationID, peer, peer).Scan(&rows).Error
+	return rows, err
 }
 
 // InsertInboundMedia makes the row of a file that the provider holds for us.

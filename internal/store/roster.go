@@ -12,7 +12,7 @@ import (
 type Enlistment struct {
 	WorkerID string // as in LeaseClaim
 	Name     string
-	// Capacity is the most channels that it runs.
+	// Capacity is the most channels that it can run now.
 	Capacity int
 	// Only are the channels of a dedicated worker, which are reserved for it;
 	// empty for one of the pool.
@@ -32,7 +32,7 @@ func (s *Store) Enlist(ctx context.Context, e Enlistment) error {
 		"dead": keepWorkers * e.TTL.Milliseconds(),
 	}
 	err := s.db.WithContext(ctx).Exec(`INSERT INTO workers (id, name, dedicated, capacity, expires_at) VALUES (@id, @name, @dedicated, @capacity, `+now+` + @ttl)
-		ON CONFLICT (id) DO UPDATE SET expires_at = excluded.expires_at`, args).Error
+		ON CONFLICT (id) DO UPDATE SET capacity = excluded.capacity, expires_at = excluded.expires_at`, args).Error
 	if err != nil {
 		return fmt.Errorf("enlist the worker: %w", err)
 	}
@@ -79,7 +79,7 @@ func (s *Store) Pool(ctx context.Context) ([]PoolWorker, error) {
 // PoolChannels counts the channels that the pool has to run.
 func (s *Store) PoolChannels(ctx context.Context, kinds []domain.ChannelKind) (int, error) {
 	var n int
-	err := s.db.WithContext(ctx).Raw(`SELECT COUNT(*) FROM channels c WHERE c.enabled AND c.deleted_at IS NULL AND c.kind IN ?
+	err := s.db.WithContext(ctx).Raw(`SELECT COUNT(*) FROM channels c WHERE `+runnable+` AND c.kind IN ?
 		AND NOT `+s.reserved(), kinds).Scan(&n).Error
 	if err != nil {
 		return 0, fmt.Errorf("count the channels: %w", err)
@@ -94,13 +94,39 @@ func (s *Store) reserved() string {
 		WHERE r.channel_id = c.id AND w.expires_at > ` + s.databaseNow() + `)`
 }
 
-// Runnable tells which of these channels a worker could run: they exist, are
-// not deleted, and of one of the kinds. Disabled ones count.
-func (s *Store) Runnable(ctx context.Context, channelIDs []int64, kinds []domain.ChannelKind) ([]int64, error) {
-	var ids []int64
-	err := s.db.WithContext(ctx).Raw("SELECT id FROM channels WHERE id IN ? AND deleted_at IS NULL AND kind IN ? ORDER BY id", channelIDs, kinds).Scan(&ids).Error
+// AssignedChannel is a channel that a dedicated worker is told to run.
+type AssignedChannel struct {
+	ID               int64
+	Kind             domain.ChannelKind
+	Enabled, Deleted bool
+	Elsewhere        bool // another dedicated worker, which lives, holds it
+}
+
+// Assigned looks up the channels of a dedicated worker, by id. Those that do
+// not exist are missing.
+func (s *Store) Assigned(ctx context.Context, workerID string, channelIDs []int64) (map[int64]*AssignedChannel, error) {
+	now := s.databaseNow()
+	var rows []*AssignedChannel
+	err := s.db.WithContext(ctx).Raw(`SELECT c.id, c.kind, c.enabled, (c.deleted_at IS NOT NULL AND NOT c.unlink) AS deleted,
+			EXISTS (SELECT 1 FROM leases l JOIN workers w ON w.id = l.worker_id WHERE l.channel_id = c.id AND l.expires_at > `+now+`
+				AND w.dedicated AND w.expires_at > `+now+` AND w.id <> ?) AS elsewhere
+		FROM channels c WHERE c.id IN ?`, workerID, channelIDs).Scan(&rows).Error
 	if err != nil {
 		return nil, fmt.Errorf("look up the worker's channels: %w", err)
 	}
-	return ids, nil
+	found := make(map[int64]*AssignedChannel, len(rows))
+	for _, row := range rows {
+		found[row.ID] = row
+	}
+	return found, nil
+}
+
+// PoolHasRoom reports whether any worker of the pool lives, and whether one of
+// them could run another channel.
+func (s *Store) PoolHasRoom(ctx context.Context) (lives, room bool, err error) {
+	pool, err := s.Pool(ctx)
+	for _, w := range pool {
+		room = room || w.Held < w.Capacity
+	}
+	return len(pool) > 0, room, err
 }

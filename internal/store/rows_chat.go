@@ -10,7 +10,7 @@ import (
 const chatColumns = `c.id, c.organization_id, c.channel_id, c.channel_kind, c.kind, c.peer, c.contact_id, c.status, c.assignee_id,
 	c.unread_count, c.tags, c.ticket_id, c.last_message_id, c.last_message_content, c.last_message_type, c.last_message_from_me,
 	c.last_message_at, c.last_message_created_at, c.last_inbound_at, c.read_up_to_id, c.activity_at, c.created_at, c.updated_at,
-	p.name AS contact_name, p.phone AS contact_phone, p.username AS contact_username, p.avatar_url AS contact_avatar_url`
+	p.name AS contact_name, p.phone AS contact_phone, p.username AS contact_username, p.picture_media_id AS contact_picture_media_id`
 
 type chatRow struct {
 	ID, OrganizationID, ChannelID int64
@@ -35,14 +35,14 @@ type chatRow struct {
 	CreatedAt, UpdatedAt          domain.Time
 	ContactName, ContactPhone     string
 	ContactUsername               string
-	ContactAvatarURL              string
+	ContactPictureMediaID         *int64
 }
 
 func (r chatRow) chat() domain.Chat {
 	chat := domain.Chat{
 		ID: r.ID, ChannelID: r.ChannelID, Channel: r.ChannelKind.Network(), Kind: r.Kind,
 		Contact: domain.Contact{
-			ID: r.ContactID, Name: r.ContactName, Phone: r.ContactPhone, Username: r.ContactUsername, AvatarURL: r.ContactAvatarURL,
+			ID: r.ContactID, Name: r.ContactName, Phone: r.ContactPhone, Username: r.ContactUsername, AvatarMediaID: r.ContactPictureMediaID,
 		},
 		Status: r.Status, AssigneeID: r.AssigneeID, UnreadCount: r.UnreadCount, Tags: []string{}, TicketID: r.TicketID,
 		CreatedAt: r.CreatedAt, UpdatedAt: r.UpdatedAt,

@@ -209,11 +209,11 @@ func loadReplies(db *gorm.DB, ids []int64) (map[int64]*domain.ReplyTo, error) {
 	return found, err
 }
 
-func deref(s *string) string {
-	if s == nil {
-		return ""
+func deref[T any](v *T) (value T) {
+	if v != nil {
+		value = *v
 	}
-	return *s
+	return value
 }
 
 func nonEmpty(s string) *string {

@@ -52,6 +52,7 @@ type Store struct {
 	db      *gorm.DB
 	sql     *sql.DB
 	dialect dialect
+	path    string // SQLite's file
 	now     func() time.Time
 	places  *places
 }
@@ -81,6 +82,7 @@ func Open(ctx context.Context, databaseURL string, options Options) (*Store, err
 	case "sqlite":
 		s.dialect = sqliteDialect
 		path = strings.TrimPrefix(databaseURL, "sqlite://")
+		s.path = path
 		if s.sql, err = openSQLite(path, options.MaxConnections); err != nil {
 			return nil, err
 		}
@@ -209,21 +211,24 @@ func isUnique(err error) bool {
 func isConcurrency(err error) bool {
 	var pg *pgconn.PgError
 	if errors.As(err, &pg) {
-		return pg.Code == "40001" || pg.Code == "40P01"
+		// 23503: what a row points to was deleted meanwhile, such as a chat that
+		// another one absorbed.
+		return pg.Code == "40001" || pg.Code == "40P01" || pg.Code == "23503"
 	}
 	return errors.Is(err, sqlite3.BUSY) || errors.Is(err, sqlite3.LOCKED)
 }
 
 // IsPermanent reports whether err is about the data (a constraint, a value out
 // of range, text that the database cannot hold), so that trying again with the
-// same data fails again. Anything else (connections, time-outs, shutdown) may
-// pass.
+// same data fails again. Anything else (connections, time-outs, shutdown, see
+// IsMismatch) may pass.
 func IsPermanent(err error) bool {
 	var pg *pgconn.PgError
 	if errors.As(err, &pg) {
 		class := pg.Code[:2]
-		// Data, integrity, statement, program limits.
-		return class == "22" || class == "23" || class == "42" || class == "54"
+		// Data, integrity, program limits. What a row points to may be gone (23503),
+		// but is another when it is looked up anew.
+		return class == "22" || class == "23" && pg.Code != "23503" || class == "54"
 	}
 	var lite *sqlite3.Error
 	if errors.As(err, &lite) {
@@ -231,4 +236,23 @@ func IsPermanent(err error) bool {
 	}
 	var user *domain.Error
 	return errors.As(err, &user) && user.Code != domain.CodeUnavailable && user.Code != domain.CodeInternal
+}
+
+// IsMismatch reports whether the database is not the one that this program was
+// made for: a table or a column is missing, or a right. It says nothing of the
+// data, and may pass: while a new version is rolled out, or a right is given back.
+func IsMismatch(err error) bool {
+	var pg *pgconn.PgError
+	if errors.As(err, &pg) {
+		class := pg.Code[:2]
+		return class == "42" || class == "3F" || class == "26" // statement or rights, schema, prepared statement
+	}
+	var lite *sqlite3.Error
+	if !errors.As(err, &lite) {
+		return false
+	}
+	// SQLite has one code for this and for much else.
+	words := lite.Error()
+	return lite.Code() == sqlite3.READONLY || lite.Code() == sqlite3.ERROR &&
+		(strings.Contains(words, "no such ") || strings.Contains(words, "no column named"))
 }

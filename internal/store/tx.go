@@ -8,6 +8,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"gorm.io/gorm"
@@ -25,7 +27,8 @@ type Tx struct {
 	now            domain.Time
 	events         []domain.Event
 	users          []UserEvent
-	dropped        []int64 // webhooks to remove with the last statement
+	dropped        []int64         // webhooks to remove with the last statement
+	absorbed       map[int64]int64 // chats that others have absorbed
 	err            error
 }
 
@@ -59,12 +62,14 @@ var ErrLeaseLost = errors.New("the lease on the channel is held by another worke
 type Guard func(*Tx) error
 
 // Holding is the guard of everything that a worker writes for a channel. It
-// locks the lease's row against a change of owner until the commit.
+// locks the lease's row against a change of owner until the commit, and not
+// against a renewal: a transaction that waits for something, however long, must
+// not cost the worker its other leases.
 func Holding(lease Lease) Guard {
 	return func(tx *Tx) error {
 		query := "SELECT 1 FROM leases WHERE channel_id = ? AND worker_id = ? AND term = ? AND expires_at > " + tx.store.databaseNow()
 		if tx.store.Postgres() {
-			query += " FOR SHARE"
+			query += sharesLease
 		}
 		var held int
 		if err := tx.db.Raw(query, lease.ChannelID, lease.WorkerID, lease.Term).Scan(&held).Error; err != nil {
@@ -76,6 +81,11 @@ func Holding(lease Lease) Guard {
 		return nil
 	}
 }
+
+// sharesLease locks a lease's row as Holding does: against whoever takes or
+// releases the lease, or wants to be alone with it, all of whom lock it FOR
+// UPDATE. A renewal changes no key and does not conflict with it.
+const sharesLease = " FOR KEY SHARE"
 
 // attempts is how often a transaction that lost against another one is tried.
 const attempts = 4
@@ -117,6 +127,24 @@ func (s *Store) inOrgOnce(ctx context.Context, organizationID int64, fn func(*Tx
 		return Committed{}, err
 	}
 	return Committed{Events: tx.events, Users: tx.users}, nil
+}
+
+// Try runs fn and, if it fails, takes back what it did and told, so that the
+// transaction can go on without it.
+func (tx *Tx) Try(fn func() error) error {
+	events, users, dropped, absorbed, told := slices.Clone(tx.events), slices.Clone(tx.users), slices.Clone(tx.dropped), maps.Clone(tx.absorbed), tx.err
+	if err := tx.db.Exec("SAVEPOINT try").Error; err != nil {
+		return err
+	}
+	err := fn()
+	if err == nil {
+		return tx.db.Exec("RELEASE SAVEPOINT try").Error
+	}
+	tx.events, tx.users, tx.dropped, tx.absorbed, tx.err = events, users, dropped, absorbed, told
+	if undo := tx.db.Exec("ROLLBACK TO SAVEPOINT try").Error; undo != nil {
+		return errors.Join(err, undo)
+	}
+	return errors.Join(err, tx.db.Exec("RELEASE SAVEPOINT try").Error)
 }
 
 // Now is the time of the transaction by the process's clock, for created_at

@@ -62,14 +62,48 @@ func (tx *Tx) forUpdate() string {
 	return ""
 }
 
-// KeepEarly stores an update that speaks of a message that is not here yet.
+// KeepEarly stores an update that speaks of a message that is not here yet. Of
+// statuses of one message it keeps the furthest: in a group everybody's phone
+// tells of each message, and of reactions and edits, too, which are no messages.
 func (tx *Tx) KeepEarly(channelID int64, externalID string, in domain.Inbound) error {
+	if in.Status != nil && in.Status.Error == nil {
+		if kept, err := tx.keepFurther(channelID, externalID, *in.Status); err != nil || kept {
+			return err
+		}
+	}
 	payload, err := json.Marshal(in)
 	if err != nil {
 		return fmt.Errorf("encode early update: %w", err)
 	}
 	return tx.db.Exec("INSERT INTO early_updates (channel_id, external_id, payload, created_at) VALUES (?, ?, ?, ?)",
 		channelID, externalID, string(payload), tx.now).Error
+}
+
+// keepFurther leaves it at a status that waits already, if that says no less. One
+// that says less gives way.
+func (tx *Tx) keepFurther(channelID int64, externalID string, in domain.InboundStatus) (kept bool, err error) {
+	var rows []struct {
+		ID      int64
+		Payload string
+	}
+	err = tx.db.Raw("SELECT id, payload FROM early_updates WHERE channel_id = ? AND external_id = ? ORDER BY id LIMIT 100", channelID, externalID).Scan(&rows).Error
+	if err != nil {
+		return false, fmt.Errorf("read early updates: %w", err)
+	}
+	for _, r := range rows {
+		var other domain.Inbound
+		if json.Unmarshal([]byte(r.Payload), &other) != nil || other.Status == nil || other.Status.Error != nil ||
+			other.Status.MessageID != in.MessageID || other.Status.Attempt != in.Attempt {
+			continue
+		}
+		if other.Status.Status.Rank() >= in.Status.Rank() {
+			return true, nil
+		}
+		if err := tx.db.Exec("DELETE FROM early_updates WHERE id = ?", r.ID).Error; err != nil {
+			return false, fmt.Errorf("replace an early update: %w", err)
+		}
+	}
+	return false, nil
 }
 
 // EarlyUpdates removes what waits for a message and hands it to apply, oldest
@@ -145,20 +179,32 @@ func (tx *Tx) EditMessage(messageID int64, content string, at domain.Time) (chan
 	return result.RowsAffected == 1, result.Error
 }
 
-// RevokeMessage marks a message as taken back. What it said goes.
+// RevokeMessage marks a message as taken back. What it said and showed goes.
 func (tx *Tx) RevokeMessage(messageID int64, at domain.Time) (changed bool, err error) {
-	result := tx.db.Exec("UPDATE messages SET revoked_at = ?, content = '' WHERE id = ? AND organization_id = ? AND revoked_at IS NULL",
-		at, messageID, tx.organizationID)
-	return result.RowsAffected == 1, result.Error
+	var media *int64
+	if err := tx.db.Raw("SELECT media_id FROM messages WHERE id = ?", messageID).Scan(&media).Error; err != nil {
+		return false, fmt.Errorf("read the file of message %d: %w", messageID, err)
+	}
+	result := tx.db.Exec(`UPDATE messages SET revoked_at = ?, content = '', media_id = NULL, location = NULL
+		WHERE id = ? AND organization_id = ? AND revoked_at IS NULL`, at, messageID, tx.organizationID)
+	if result.Error != nil || result.RowsAffected == 0 || media == nil {
+		return result.RowsAffected == 1, result.Error
+	}
+	return true, tx.releaseMedia(*media)
 }
 
 // RefreshLast brings the line under a chat's name up to an edit or revocation
-// of its last message; changed is false when the message is not the last.
+// of its last message, or to one that was filled in; changed is false when the message is not the last.
 func (tx *Tx) RefreshLast(chatID, messageID int64) (chat domain.Chat, changed bool, err error) {
-	var content string
-	if err := tx.db.Raw("SELECT content FROM messages WHERE id = ?", messageID).Scan(&content).Error; err != nil {
+	var m struct {
+		Content string
+		Type    domain.MessageType
+	}
+	// What was taken back is an empty text, whatever it was.
+	err = tx.db.Raw("SELECT content, CASE WHEN revoked_at IS NULL THEN type ELSE 'text' END AS type FROM messages WHERE id = ?", messageID).Scan(&m).Error
+	if err != nil {
 		return chat, false, err
 	}
-	return tx.updateChat("last_message_content = @content", "c.last_message_id = @message", chatID,
-		map[string]any{"content": clip(content, lastContent), "message": messageID})
+	return tx.updateChat("last_message_content = @content, last_message_type = @type", "c.last_message_id = @message", chatID,
+		map[string]any{"content": clip(m.Content, lastContent), "type": m.Type, "message": messageID})
 }

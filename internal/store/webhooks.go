@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"gorm.io/gorm"
@@ -125,13 +126,25 @@ func dropDeliveries(db *gorm.DB, ids []int64) error {
 	return nil
 }
 
-// Reject sets a part of a webhook aside, with why it could not be processed.
-// The same part redelivered is kept once;
-// isNew tells whether this was the first time.
-func (s *Store) Reject(ctx context.Context, organizationID, channelID int64, item []byte, reason string) (isNew bool, err error) {
+// What is kept of an item that is set aside: bytes of it, characters of why.
+const (
+	maxRejected = 64 << 10
+	maxReason   = 1000
+)
+
+// Reject sets an item of a provider aside, with why it could not be processed:
+// its first 64 KiB, since nobody bounds what it costs but we. The same item
+// redelivered is kept once, known by the hash of all of it; isNew tells whether
+// this was the first time.
+func (tx *Tx) Reject(channelID int64, item []byte, reason string) (isNew bool, err error) {
 	hash := sha256.Sum256(item)
-	result := s.db.WithContext(ctx).Exec(`INSERT INTO webhook_rejects (organization_id, channel_id, item, item_hash, error, created_at)
-		VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`, organizationID, channelID, item, hash[:], reason, s.Now())
+	reason = strings.ReplaceAll(strings.ToValidUTF8(reason, "\uFFFD"), "\x00", "")
+	if runes := []rune(reason); len(runes) > maxReason {
+		reason = string(runes[:maxReason])
+	}
+	result := tx.db.Exec(`INSERT INTO webhook_rejects (organization_id, channel_id, item, item_hash, error, created_at)
+		VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
+		tx.organizationID, channelID, item[:min(len(item), maxRejected)], hash[:], reason, tx.now)
 	if result.Error != nil {
 		return false, fmt.Errorf("set aside: %w", result.Error)
 	}

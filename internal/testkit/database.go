@@ -50,11 +50,72 @@ func PostgresFrom(t testing.TB, name string, prepare func(databaseURL string) er
 	return createDatabase(t, admin, template)
 }
 
-// SQLite returns the sqlite:// URL of a database file that does not exist yet, in the test's own temporary directory.
+// SQLite returns the sqlite:// URL of a database file that does not exist yet, in a directory of the test's own. Where the
+// machine has a file system in memory it lies there: a commit waits for the disk, several milliseconds each, and no test
+// here can cut the power. It outlives the test's processes all the same.
 func SQLite(t testing.TB) string {
 	t.Helper()
-	return "sqlite://" + filepath.ToSlash(filepath.Join(t.TempDir(), "switchboard.db"))
+	dir, err := memoryDir(t)
+	if err != nil {
+		t.Fatalf("testkit: make a directory for a database: %v", err)
+	}
+	return sqliteScheme + filepath.ToSlash(filepath.Join(dir, "switchboard.db"))
 }
+
+func memoryDir(t testing.TB) (string, error) {
+	memory, err := openMemory()
+	if err != nil {
+		return "", err
+	}
+	dir, err := memory.subdir("sqlite")
+	if err != nil {
+		return "", err
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Errorf("testkit: remove the database of the test: %v", err)
+		}
+	})
+	return dir, nil
+}
+
+// SQLiteFrom is PostgresFrom for SQLite: a copy of the file that prepare makes once. What prepare leaves in the file's
+// write-ahead log when it returns is lost, so it must close the database.
+func SQLiteFrom(t testing.TB, name string, prepare func(databaseURL string) error) string {
+	t.Helper()
+	made, _ := preparedFiles.LoadOrStore(name, sync.OnceValues(func() ([]byte, error) { return preparedFile(prepare) }))
+	content, err := made.(func() ([]byte, error))()
+	if err != nil {
+		t.Fatalf("testkit: prepare the database %s: %v", name, err)
+	}
+	databaseURL := SQLite(t)
+	if err := os.WriteFile(strings.TrimPrefix(databaseURL, sqliteScheme), content, 0o600); err != nil {
+		t.Fatalf("testkit: copy the database %s: %v", name, err)
+	}
+	return databaseURL
+}
+
+// preparedFiles holds, by name, what makes a SQLite database once and then answers its content: a func() ([]byte, error).
+var preparedFiles sync.Map
+
+func preparedFile(prepare func(databaseURL string) error) (content []byte, err error) {
+	memory, err := openMemory()
+	if err != nil {
+		return nil, err
+	}
+	dir, err := memory.subdir("sqlite")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	file := filepath.Join(dir, "prepared.db")
+	if err := prepare(sqliteScheme + filepath.ToSlash(file)); err != nil {
+		return nil, err
+	}
+	return os.ReadFile(file) // #nosec G304 -- made above
+}
+
+const sqliteScheme = "sqlite://"
 
 // shared is the server of this test process.
 var shared struct {

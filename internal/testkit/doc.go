@@ -4,13 +4,16 @@
 // Everything that a test starts is private to it and ends with it:
 //
 //   - Servers listen on 127.0.0.1 only, on ports outside the ephemeral range, with their data in one directory of the test
-//     process under the system's temporary directory.
+//     process under the system's temporary directory. SQLite files, and PostgreSQL unless it is durable, lie in another one
+//     in memory (/dev/shm), where that has room.
+//   - [PostgresFrom] and [SQLiteFrom] copy a database that was made once; package storetest has those with the product's tables.
 //   - [Postgres] hands out databases of one server per test process. Its data directory is a copy of an initialized one that
 //     is kept in the user's cache directory, so that a test process waits some 0.2 s for it, not for initdb.
 //   - [StartPostgres] and [StartRedis] start servers that a fault test may kill, stop, pause and start again.
+//   - [Browse] opens a page in a browser without a window, reads it and acts on it.
 //   - No process outlives the test process, however that ends (panic, time-out, SIGKILL): the kernel signals the servers
 //     when it dies, and a guard, which holds the other end of a pipe, ends what is left (for example what a test
-//     had paused) and removes the directory.
+//     had paused) and removes the directories.
 //
 // As root, PostgreSQL runs as the user postgres, or nobody, because it refuses to run as root.
 //

@@ -17,8 +17,9 @@ const postgresUser = "switchboard"
 
 // PostgresOptions chooses how a private PostgreSQL runs.
 type PostgresOptions struct {
-	// Durable keeps fsync, synchronous_commit and full_page_writes on, as in production. Without it they are off: faster, and
-	// enough unless the test kills the server and asks what was kept.
+	// Durable keeps fsync, synchronous_commit and full_page_writes on, as in production, and the data on a disk. Without it
+	// they are off, and the data is in memory where the machine has room: faster, and enough unless the test asks what a
+	// killed server kept.
 	Durable bool
 	// Settings are further server settings, such as "max_connections": "50".
 	Settings map[string]string
@@ -69,7 +70,11 @@ func newPostgres(options PostgresOptions) (*daemon, error) {
 	if err != nil {
 		return nil, err
 	}
-	space, err := openWorkspace()
+	open := openMemory
+	if options.Durable {
+		open = openWorkspace
+	}
+	space, err := open()
 	if err != nil {
 		return nil, err
 	}
@@ -110,6 +115,7 @@ func postgresArgs(port int, data string, options PostgresOptions) []string {
 	}
 	if !options.Durable {
 		settings["fsync"], settings["synchronous_commit"], settings["full_page_writes"] = "off", "off", "off"
+		settings["min_wal_size"], settings["max_wal_size"] = "64MB", "192MB" // it may lie in memory
 	}
 	for key, value := range options.Settings {
 		settings[key] = value

@@ -30,6 +30,7 @@ type Proxy struct {
 	mu     sync.Mutex    // guards what follows
 	healed chan struct{} // closed by Heal; nil while bytes pass
 	links  map[*link]struct{}
+	made   map[string][]time.Time // when it connected to the server, by the address from which it did
 	closed bool
 }
 
@@ -50,7 +51,7 @@ func StartProxy(t testing.TB, target string) *Proxy {
 	if err != nil {
 		t.Fatalf("testkit: start a proxy to %s: %v", target, err)
 	}
-	p := &Proxy{t: t, target: target, listener: listener, links: map[*link]struct{}{}}
+	p := &Proxy{t: t, target: target, listener: listener, links: map[*link]struct{}{}, made: map[string][]time.Time{}}
 	p.tasks.Go(p.accept)
 	t.Cleanup(p.close)
 	return p
@@ -58,6 +59,20 @@ func StartProxy(t testing.TB, target string) *Proxy {
 
 // Addr is where clients connect, host:port.
 func (p *Proxy) Addr() string { return p.listener.Addr().String() }
+
+// Made returns when the proxy connected to the server from this address, host:port, for the last time until then; zero: it
+// did not. An address is used again when its connection is closed, by another proxy perhaps: the latest has it.
+func (p *Proxy) Made(remote string, until time.Time) time.Time {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var last time.Time
+	for _, at := range p.made[remote] {
+		if !at.After(until) {
+			last = at
+		}
+	}
+	return last
+}
 
 // Cut stops all bytes in both directions, those of connections to come too. When it returns none are on their way any more.
 func (p *Proxy) Cut() {
@@ -158,6 +173,10 @@ func (p *Proxy) dial(l *link) bool {
 	if err != nil {
 		return false
 	}
+	p.mu.Lock()
+	from := server.LocalAddr().String()
+	p.made[from] = append(p.made[from], time.Now())
+	p.mu.Unlock()
 	l.mu.Lock()
 	l.server = server
 	l.mu.Unlock()

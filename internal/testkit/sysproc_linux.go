@@ -72,3 +72,13 @@ func removeSharedMemory(dataDir string) {
 		_, _ = unix.SysvShmCtl(id, unix.IPC_RMID, nil)
 	}
 }
+
+// memoryRoot is a file system in memory with room for the databases of many tests, or empty.
+func memoryRoot() string {
+	const root, room = "/dev/shm", 4 << 30
+	var fs unix.Statfs_t
+	if err := unix.Statfs(root, &fs); err != nil || fs.Type != unix.TMPFS_MAGIC || fs.Bavail*uint64(fs.Bsize) < room || unix.Access(root, unix.W_OK) != nil { // #nosec G115 -- sizes
+		return ""
+	}
+	return root
+}

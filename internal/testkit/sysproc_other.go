@@ -13,3 +13,5 @@ func family(string) []int { return nil }
 func processState(int) byte { return 'T' }
 
 func removeSharedMemory(string) {}
+
+func memoryRoot() string { return "" }

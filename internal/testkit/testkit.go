@@ -9,6 +9,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -17,7 +18,7 @@ import (
 
 const (
 	// waitAtMost is how long a test waits for one thing: long against a busy machine, short against the suite's limit.
-	waitAtMost = 30 * time.Second
+	waitAtMost = 90 * time.Second
 	// deadlineReserve is what a wait leaves of the test's own time, so that its failure can be told.
 	deadlineReserve = 3 * time.Second
 )
@@ -33,14 +34,14 @@ func waitLimit(t testing.TB, most time.Duration) time.Time {
 	return limit
 }
 
-// Context returns a context for the waits of a test: it ends after 30 s, or shortly before the test's own time is up, or
+// Context returns a context for the waits of a test: it ends after 90 s, or shortly before the test's own time is up, or
 // when the test ends. Take a new one for each step.
 func Context(t testing.TB) context.Context {
 	t.Helper()
 	return ContextFor(t, waitAtMost)
 }
 
-// ContextFor is Context with another limit than 30 s.
+// ContextFor is Context with another limit than 90 s.
 func ContextFor(t testing.TB, most time.Duration) context.Context {
 	t.Helper()
 	ctx, cancel := context.WithDeadline(t.Context(), waitLimit(t, most))
@@ -48,7 +49,7 @@ func ContextFor(t testing.TB, most time.Duration) context.Context {
 	return ctx
 }
 
-// Eventually waits until the condition holds, and fails the test when it does not within 30 s (or what the test has left).
+// Eventually waits until the condition holds, and fails the test when it does not within 90 s (or what the test has left).
 // what completes the sentence "waited for …". Use it where there is nothing to wait on.
 func Eventually(t testing.TB, what string, condition func() bool) {
 	t.Helper()
@@ -78,18 +79,34 @@ func EventuallyNoError(t testing.TB, what string, step func(context.Context) err
 // Logger returns a logger into the test's own log, from debug on. It may be used after the test has ended: what is
 // logged then is dropped.
 func Logger(t testing.TB) *slog.Logger {
-	return slog.New(slog.NewTextHandler(testLog{t}, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	l := &testLog{t: t}
+	t.Cleanup(l.end)
+	return slog.New(slog.NewTextHandler(l, &slog.HandlerOptions{Level: slog.LevelDebug}))
 }
 
-type testLog struct{ t testing.TB }
+// testLog writes to a test's log until the test ends: to log after that is a data race in the testing package, and a panic.
+type testLog struct {
+	t testing.TB
 
-var _ io.Writer = testLog{}
+	mu    sync.Mutex // guards ended
+	ended bool
+}
 
-func (l testLog) Write(line []byte) (int, error) {
-	// The testing package panics when a finished test logs, and offers no way to ask beforehand.
-	defer func() { _ = recover() }()
-	l.t.Log(strings.TrimRight(string(line), "\n"))
+var _ io.Writer = (*testLog)(nil)
+
+func (l *testLog) Write(line []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.ended {
+		l.t.Log(strings.TrimRight(string(line), "\n"))
+	}
 	return len(line), nil
+}
+
+func (l *testLog) end() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.ended = true
 }
 
 // Rand returns a source of random numbers for one goroutine and writes its seed to the test's log. TEST_SEED sets the seed,

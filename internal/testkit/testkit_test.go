@@ -3,6 +3,7 @@ package testkit_test
 import (
 	"context"
 	"errors"
+	"slices"
 	"testing"
 	"time"
 
@@ -19,10 +20,21 @@ type fakeTB struct {
 	testing.TB
 	failed   string
 	deadline time.Time
+	cleanups []func()
 	ended    bool
 }
 
 func (f *fakeTB) Helper() {}
+
+func (f *fakeTB) Cleanup(clean func()) { f.cleanups = append(f.cleanups, clean) }
+
+// end is the end of the test.
+func (f *fakeTB) end() {
+	for _, clean := range slices.Backward(f.cleanups) {
+		clean()
+	}
+	f.ended = true
+}
 
 func (f *fakeTB) Deadline() (time.Time, bool) { return f.deadline, !f.deadline.IsZero() }
 
@@ -76,7 +88,7 @@ func TestLoggerOutlivesTheTest(t *testing.T) {
 	test := &fakeTB{TB: t}
 	logger := testkit.Logger(test)
 	logger.Debug("while the test runs")
-	test.ended = true
+	test.end()
 	assert.NotPanics(t, func() { logger.Info("after the test") })
 }
 

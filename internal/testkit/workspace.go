@@ -1,6 +1,7 @@
 package testkit
 
 import (
+	"cmp"
 	_ "embed"
 	"fmt"
 	"os"
@@ -19,10 +20,14 @@ type workspace struct {
 	guard *os.File // the pipe's end that the guard waits on; kept open as long as the process lives
 }
 
-var openWorkspace = sync.OnceValues(newWorkspace)
+var (
+	openWorkspace = sync.OnceValues(func() (*workspace, error) { return newWorkspace(tempRoot()) })
+	// openMemory opens a workspace that no disk is behind, where the machine has such a place.
+	openMemory = sync.OnceValues(func() (*workspace, error) { return newWorkspace(cmp.Or(memoryRoot(), tempRoot())) })
+)
 
-func newWorkspace() (*workspace, error) {
-	dir, err := os.MkdirTemp(tempRoot(), "switchboard-test-")
+func newWorkspace(root string) (*workspace, error) {
+	dir, err := os.MkdirTemp(root, "switchboard-test-")
 	if err != nil {
 		return nil, fmt.Errorf("create the test directory: %w", err)
 	}

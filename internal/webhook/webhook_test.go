@@ -20,6 +20,7 @@ import (
 	"switchboard/internal/simulator/cloudapi"
 	"switchboard/internal/store"
 	"switchboard/internal/testkit"
+	"switchboard/internal/testkit/storetest"
 	"switchboard/internal/webhook"
 )
 
@@ -40,13 +41,15 @@ type quiet struct{}
 
 func (quiet) Publish([]domain.Event)        {}
 func (quiet) User(int64, string, any) error { return nil }
+func (quiet) Typing(int64, bool, any) error { return nil }
 func (quiet) Wake(int64)                    {}
+func (quiet) Attend(int64)                  {}
 
 var numbers = []string{"1001", "2002"}
 
 func onBoth(t *testing.T, test func(*testing.T, *gate)) {
 	t.Helper()
-	for name, open := range map[string]func(testing.TB) string{"postgres": testkit.Postgres, "sqlite": testkit.SQLite} {
+	for name, open := range map[string]func(testing.TB) string{"postgres": storetest.Postgres, "sqlite": storetest.SQLite} {
 		t.Run(name, func(t *testing.T) { test(t, newGate(t, open(t))) })
 	}
 }
@@ -256,7 +259,7 @@ func TestRepeatedInParallelAndPoisoned(t *testing.T) {
 // An item that fails again and again for a reason that nobody foresaw holds up
 // neither its batch nor the sweeper, and is set aside in the end.
 func TestItemThatFailsForAnUnknownReason(t *testing.T) {
-	g := newGate(t, testkit.SQLite(t))
+	g := newGate(t, storetest.SQLite(t))
 	// A trigger stands for the bug that nobody knows yet.
 	_, err := g.store.SQL().ExecContext(testkit.Context(t), `CREATE TRIGGER bug BEFORE INSERT ON messages WHEN NEW.content = 'boom'
 		BEGIN SELECT abs(-9223372036854775807 - 1); END`)
@@ -271,7 +274,8 @@ func TestItemThatFailsForAnUnknownReason(t *testing.T) {
 		return g.count("SELECT COUNT(*) FROM webhook_deliveries") == 0
 	})
 	require.Equal(t, 1, g.count("SELECT COUNT(*) FROM webhook_rejects"))
-	require.Equal(t, 2, g.count("SELECT COUNT(*) FROM messages"))
+	require.Equal(t, 3, g.count("SELECT COUNT(*) FROM messages"))
+	require.Equal(t, 1, g.count("SELECT COUNT(*) FROM messages WHERE external_id = 'wamid.2' AND type = 'unsupported'"), "a line in its place")
 }
 
 // What was answered 200 is stored, although the node dies before it gets to
@@ -338,7 +342,7 @@ func TestAStoppedNodeGivesItsDeliveriesBack(t *testing.T) {
 }
 
 func TestNeverAFalse200(t *testing.T) {
-	g := newGate(t, testkit.SQLite(t))
+	g := newGate(t, storetest.SQLite(t))
 	require.NoError(t, g.store.Close())
 	body := delivery(change("1001", textMessage("wamid.1", "hello")))
 	require.Equal(t, http.StatusServiceUnavailable, g.post(body, cloudapi.Sign("secret-1001", body)))
@@ -346,7 +350,7 @@ func TestNeverAFalse200(t *testing.T) {
 
 // A lookup that fails for a while delays a delivery and loses nothing.
 func TestProcessingIsTriedAgain(t *testing.T) {
-	g := newGate(t, testkit.SQLite(t))
+	g := newGate(t, storetest.SQLite(t))
 	body := delivery(change("1001", textMessage("wamid.1", "hello")))
 	require.Equal(t, http.StatusOK, g.post(body, cloudapi.Sign("secret-1001", body)))
 	var mu sync.Mutex
@@ -371,7 +375,7 @@ func TestProcessingIsTriedAgain(t *testing.T) {
 }
 
 func TestVerification(t *testing.T) {
-	g := newGate(t, testkit.SQLite(t))
+	g := newGate(t, storetest.SQLite(t))
 	get := func(query string) (int, string) {
 		resp, err := http.Get(g.url + "/?" + query) //nolint:noctx // the test's own server
 		require.NoError(t, err)
@@ -392,7 +396,7 @@ func TestVerification(t *testing.T) {
 }
 
 func TestStartAndStopAgainAndAgain(t *testing.T) {
-	g := newGate(t, testkit.SQLite(t))
+	g := newGate(t, storetest.SQLite(t))
 	for range 20 {
 		g.intake.Start(context.Background())
 		g.intake.Start(context.Background())

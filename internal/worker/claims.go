@@ -98,8 +98,8 @@ func (d *dispatcher) wallTime(at domain.Time) time.Time {
 // claimCommands takes up commands. Those that the provider counts wait as
 // messages do.
 func (d *dispatcher) claimCommands(ctx context.Context, room int) (int, error) {
-	if time.Now().Before(d.paused) {
-		d.wakeBy(d.paused)
+	if time.Now().Before(d.s.paused) {
+		d.wakeBy(d.s.paused)
 		return 0, nil
 	}
 	pace := d.pace()

@@ -17,6 +17,7 @@ import (
 	"switchboard/internal/domain"
 	"switchboard/internal/inbox"
 	"switchboard/internal/media"
+	"switchboard/internal/safehttp"
 )
 
 func (w *world) command(id, chatID, messageID int64, kind domain.CommandKind, value string) {
@@ -161,7 +162,7 @@ func TestMediaIsFetched(t *testing.T) {
 	onBoth(t, func(t *testing.T, w *world) {
 		w.channel(1)
 		w.chat(1, 1)
-		for id := range int64(6) {
+		for id := range int64(7) {
 			w.inbound(id+1, 1, 1)
 		}
 		w.pendingMedia(1, 1, "image", "")
@@ -170,6 +171,7 @@ func TestMediaIsFetched(t *testing.T) {
 		w.pendingMedia(4, 4, "huge", "")
 		w.pendingMedia(5, 5, "altered", "sha256 = '00', attempts = 7")
 		w.pendingMedia(6, 6, "poison", "attempts = 8") // it took the process down, again and again
+		w.pendingMedia(7, 7, "longer", "")
 		var mu sync.Mutex
 		tries := map[string]int{}
 		w.provider.fetch = func(_ context.Context, ref string) (io.ReadCloser, error) {
@@ -181,6 +183,8 @@ func TestMediaIsFetched(t *testing.T) {
 				return nil, &channel.SendError{Outcome: channel.Refused, Code: "gone", Message: "Telegram has deleted this file."}
 			case ref == "flaky" && tries[ref] == 1:
 				return nil, &channel.SendError{Outcome: channel.NotSent, Code: "timeout"}
+			case ref == "longer": // than its provider has said
+				return nil, fmt.Errorf("download: %w", safehttp.ErrTooLarge)
 			case ref == "huge":
 				return io.NopCloser(strings.NewReader(strings.Repeat("x", 3000))), nil
 			case ref == "image":
@@ -203,16 +207,65 @@ func TestMediaIsFetched(t *testing.T) {
 		require.Contains(t, media(4), "failed|text/csv|0|0x0|The file is larger than the")
 		require.Contains(t, media(5), "failed|text/csv|0|0x0|The file arrived damaged")
 		require.Contains(t, media(6), "failed|text/csv|0|0x0|The file could not be fetched")
-		require.Equal(t, "6", w.one("SELECT COUNT(*) FROM events WHERE name = 'message:updated'"))
+		require.Contains(t, media(7), "failed|text/csv|0|0x0|The file is larger than is allowed")
+		require.Equal(t, "7", w.one("SELECT COUNT(*) FROM events WHERE name = 'message:updated'"))
 		mu.Lock()
 		defer mu.Unlock()
-		require.Equal(t, map[string]int{"image": 1, "gone": 1, "flaky": 2, "huge": 1, "altered": 1}, tries)
+		require.Equal(t, map[string]int{"image": 1, "gone": 1, "flaky": 2, "huge": 1, "altered": 1, "longer": 1}, tries)
 		blob, err := files.Open(t.Context(), w.one("SELECT blob_key FROM media WHERE id = 1"))
 		require.NoError(t, err)
 		defer blob.Close()
 		content, err := io.ReadAll(blob)
 		require.NoError(t, err)
 		require.Equal(t, png, string(content))
+	})
+}
+
+// TestNewFilesBeforeHistory: what a customer sends now does not wait for the
+// thousands of files of a history, for each of which a phone may have to be asked.
+func TestNewFilesBeforeHistory(t *testing.T) {
+	onBoth(t, func(t *testing.T, w *world) {
+		w.channel(1)
+		w.chat(1, 1)
+		for id := range int64(20) {
+			w.inbound(id+1, 1, 1)
+			w.pendingMedia(id+1, id+1, "old", "imported = TRUE")
+		}
+		asked, arrived := make(chan struct{}, 20), make(chan struct{})
+		var mu sync.Mutex
+		atOnce, most := 0, 0
+		w.provider.fetch = func(ctx context.Context, ref string) (io.ReadCloser, error) {
+			if ref == "new" {
+				close(arrived)
+				return io.NopCloser(strings.NewReader("a;b;c")), nil
+			}
+			mu.Lock()
+			atOnce++
+			most = max(most, atOnce)
+			mu.Unlock()
+			asked <- struct{}{}
+			select { // the phone does not answer
+			case <-arrived:
+			case <-ctx.Done():
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			atOnce--
+			return io.NopCloser(strings.NewReader("a;b;c")), ctx.Err()
+		}
+		files, err := media.NewFileSystem(t.TempDir())
+		require.NoError(t, err)
+		n := w.node("a", calm)
+		n.o.Media = inbox.NewMediaFetch(n.inbox, files, 2000)
+		require.NoError(t, n.Start(t.Context()))
+		<-asked
+		w.inbound(100, 1, 1)
+		w.pendingMedia(100, 100, "new", "")
+		w.eventually("the new file", func() bool { return w.one("SELECT state FROM media WHERE id = 100") == "ready" })
+		w.eventually("the old files", func() bool { return w.one("SELECT COUNT(*) FROM media WHERE state = 'ready'") == "21" })
+		mu.Lock()
+		defer mu.Unlock()
+		require.Equal(t, 1, most)
 	})
 }
 

@@ -34,8 +34,9 @@ const (
 type crew struct {
 	since    time.Time           // when the worker first looked at it
 	enlisted time.Time           // when the last sign of life was given
-	missing  []int64             // channels of dedicated mode that cannot be run
-	given    map[int64]time.Time // channels that were handed back, and until when they are left to others
+	idle     map[int64]string    // channels of dedicated mode that do not run here, and why
+	pool     []string            // the workers of the pool at the last look
+	given    map[int64]time.Time // channels that were handed back to them, and until when they are left to them
 	quiet    time.Time           // nothing is handed back before
 }
 
@@ -44,69 +45,78 @@ func newCrew() crew { return crew{given: map[int64]time.Time{}} }
 // enlist gives a sign of life when one is due and returns how many channels the
 // worker may hold now. What it holds beyond that, while others have fewer, it
 // hands back.
-func (w *Worker) enlist(ctx context.Context) (share int, err error) {
+func (w *Worker) enlist(ctx context.Context) (share, error) {
+	all := share{now: w.o.MaxChannels, soon: w.o.MaxChannels}
 	if now := time.Now(); now.Sub(w.crew.enlisted) >= w.o.LeaseTTL/enlistPart {
+		if err := w.beforeSign(ctx); err != nil {
+			return share{}, err
+		}
 		err := w.o.Store.Enlist(ctx, store.Enlistment{
-			WorkerID: w.holder, Name: w.o.ID, Capacity: w.o.MaxChannels, Only: w.o.Channels, TTL: w.o.LeaseTTL,
+			WorkerID: w.holder, Name: w.o.ID, Capacity: w.o.MaxChannels - len(w.ending()), Only: w.o.Channels, TTL: w.o.LeaseTTL,
 		})
 		if err != nil {
-			return 0, err
+			return share{}, err
 		}
 		if w.crew.enlisted = now; w.crew.since.IsZero() {
 			w.crew.since = now
 		}
 		if err := w.checkOwn(ctx); err != nil {
-			return 0, err
+			return share{}, err
 		}
 	}
 	if w.dedicated() {
-		return len(w.o.Channels), nil
+		return share{now: len(w.o.Channels)}, nil
 	}
 	pool, err := w.o.Store.Pool(ctx)
 	if err != nil {
-		return 0, err
+		return share{}, err
 	}
 	if w.o.Measures.PoolWorkers != nil {
 		w.o.Measures.PoolWorkers(len(pool))
 	}
+	w.crew.meet(pool)
 	w.accompanied.Store(len(pool) > 1)
 	if len(pool) < 2 {
-		return w.o.MaxChannels, nil
+		return all, nil
 	}
 	channels, err := w.o.Store.PoolChannels(ctx, w.o.kinds())
 	if err != nil {
-		return 0, err
+		return share{}, err
 	}
-	most := level(channels, pool)
-	w.spread(most, pool)
-	return min(most, w.o.MaxChannels), nil
+	mine := shareOut(w.holder, channels, pool)
+	w.spread(mine.give)
+	return mine, nil
+}
+
+// meet notes who is in the pool. What was handed back to others is not left to
+// them when they change: it may be for one who is gone.
+func (c *crew) meet(pool []store.PoolWorker) {
+	ids := make([]string, len(pool))
+	for i, p := range pool {
+		ids[i] = p.ID
+	}
+	if !slices.Equal(ids, c.pool) {
+		c.pool = ids
+		clear(c.given)
+	}
+}
+
+// ending are the channels whose lease was lost or given up and whose session has
+// not ended: they take room, and are not opened again beside it.
+func (w *Worker) ending() (ids []int64) {
+	for _, s := range w.running() {
+		if !s.holding.trusted() {
+			ids = append(ids, s.channelID())
+		}
+	}
+	return ids
 }
 
 func (w *Worker) dedicated() bool { return len(w.o.Channels) > 0 }
 
-// level is the least number of channels that, if no worker has more than it,
-// leaves none over. Where there are too many channels, it is the largest
-// capacity.
-func level(channels int, pool []store.PoolWorker) int {
-	capacities := make([]int, len(pool))
-	for i, p := range pool {
-		capacities[i] = p.Capacity
-	}
-	slices.Sort(capacities)
-	for i, capacity := range capacities {
-		rest := len(capacities) - i
-		if even := (channels + rest - 1) / rest; even <= capacity {
-			return even
-		}
-		channels -= capacity
-	}
-	return capacities[len(capacities)-1]
-}
-
-// spread hands channels back that others should run: what is above the level,
-// and one if somebody with room has two fewer. The newest go first, but none
-// that came a moment ago.
-func (w *Worker) spread(most int, pool []store.PoolWorker) {
+// spread hands so many channels back that others should run, a few at each look.
+// The newest go first, but none that came a moment ago.
+func (w *Worker) spread(give int) {
 	now := time.Now()
 	if now.Before(w.crew.quiet) {
 		return
@@ -115,70 +125,64 @@ func (w *Worker) spread(most int, pool []store.PoolWorker) {
 	for _, s := range w.running() {
 		if !s.over() {
 			mine = append(mine, s)
+		} else if s.moves() && s.holding.trusted() {
+			give-- // it is on its way, and still counts as held
 		}
 	}
-	excess := len(mine) - most
-	if excess <= 0 && w.lighter(len(mine)-2, pool) {
-		excess = 1
-	}
+	give = min(give, moves)
 	slices.SortFunc(mine, func(a, b *supervisor) int {
 		return cmp.Or(b.began.Compare(a.began), cmp.Compare(b.channelID(), a.channelID()))
 	})
 	for _, s := range mine {
-		if excess = min(excess, moves); excess <= 0 {
+		if give <= 0 {
 			return
 		}
 		if now.Sub(s.began) < w.o.LeaseTTL {
 			continue
 		}
 		w.handBack(s, errSpread)
-		excess--
+		give--
 	}
 }
 
-// lighter reports whether another worker with room has at most so many channels.
-func (w *Worker) lighter(most int, pool []store.PoolWorker) bool {
-	for _, p := range pool {
-		if p.ID != w.holder && p.Held <= most && p.Held < p.Capacity {
-			return true
-		}
-	}
-	return false
-}
-
-// handBack ends a channel's session here so that another worker takes it, which
-// gets the time that a lease takes to expire.
+// handBack ends a channel's session here so that another worker takes it. One
+// of the pool gets the time that a lease takes to expire; for a dedicated one
+// the channel is reserved.
 func (w *Worker) handBack(s *supervisor, why error) {
 	if s.over() {
 		return
 	}
-	w.crew.given[s.channelID()] = time.Now().Add(w.o.LeaseTTL)
+	reason := reasonReserved
+	if errors.Is(why, errSpread) {
+		reason = reasonSpread
+		w.crew.given[s.channelID()] = time.Now().Add(w.o.LeaseTTL)
+	}
 	s.logger.Info("channel handed back", slog.String("reason", why.Error()))
 	if w.o.Measures.HandedBack != nil {
-		reason := reasonSpread
-		if errors.Is(why, errReserved) {
-			reason = reasonReserved
-		}
 		w.o.Measures.HandedBack(reason)
 	}
 	s.retire(why)
 }
 
 // take acquires leases up to the worker's share and starts a supervisor for
-// each. A channel that nobody has taken for a while is taken beyond the share:
-// whoever should have it is full, or in trouble. When all begin at once, all
-// channels look like that; so this waits until everybody could take theirs.
-func (w *Worker) take(ctx, life context.Context, share int) error {
-	claim := store.LeaseClaim{
-		WorkerID: w.holder, TTL: w.o.LeaseTTL, Kinds: w.o.kinds(), Only: w.o.Channels, Limit: share - len(w.running()),
-	}
+// each. What others do not take it takes itself, sooner within its share than
+// beyond: whoever should have it is full, or in trouble. When all begin at once,
+// all channels look like that; so this waits until everybody could take theirs.
+func (w *Worker) take(ctx, life context.Context, mine share) error {
 	ending := w.ending()
-	claim.Except = append(w.givenAway(), ending...)
+	claim := store.LeaseClaim{
+		WorkerID: w.holder, TTL: w.o.LeaseTTL, Kinds: w.o.kinds(), Only: w.o.Channels, Limit: min(mine.now, w.o.MaxChannels) - len(w.running()),
+		Except: append(w.givenAway(), ending...),
+	}
 	if w.dedicated() {
-		claim.Limit = share
+		claim.Limit = mine.now
 	}
 	err := w.acquire(ctx, life, claim)
-	if err != nil || share >= w.o.MaxChannels || w.dedicated() || time.Since(w.crew.since) < w.o.LeaseTTL {
+	if err != nil || w.dedicated() || mine.now >= w.o.MaxChannels {
+		return err
+	}
+	claim.Limit, claim.Idle = min(mine.soon, w.o.MaxChannels)-len(w.running()), min(2*w.o.PollInterval, w.o.LeaseTTL/2)
+	if err := w.acquire(ctx, life, claim); err != nil || time.Since(w.crew.since) < w.o.LeaseTTL {
 		return err
 	}
 	claim.Limit, claim.Except, claim.Idle = w.o.MaxChannels-len(w.running()), ending, w.o.LeaseTTL/2
@@ -212,42 +216,57 @@ func (w *Worker) givenAway() []int64 {
 	return ids
 }
 
-// ending are the channels whose lease was lost and whose session has not ended:
-// they are not opened again beside it.
-func (w *Worker) ending() (ids []int64) {
-	for _, s := range w.running() {
-		if !s.holding.trusted() {
-			ids = append(ids, s.channelID())
-		}
-	}
-	return ids
-}
-
-// checkOwn tells when channels of dedicated mode cannot be run, or can again.
+// checkOwn logs which channels of dedicated mode do not run here and why, once
+// for each change.
 func (w *Worker) checkOwn(ctx context.Context) error {
 	if !w.dedicated() {
 		return nil
 	}
-	runnable, err := w.o.Store.Runnable(ctx, w.o.Channels, w.o.kinds())
+	found, err := w.o.Store.Assigned(ctx, w.holder, w.o.Channels)
 	if err != nil {
 		return err
 	}
-	var missing []int64
+	idle := map[int64]string{}
 	for _, id := range w.o.Channels {
-		if !slices.Contains(runnable, id) {
-			missing = append(missing, id)
+		why := w.idle(found[id])
+		if why != "" {
+			idle[id] = why
+		}
+		if why == w.crew.idle[id] {
+			continue
+		}
+		switch why {
+		case "":
+			w.logger.InfoContext(ctx, "a channel of this worker can run now", slog.Int64("channel", id))
+		case standsBy:
+			w.logger.InfoContext(ctx, "a channel of this worker does not run here", slog.Int64("channel", id), slog.String("why", why))
+		default:
+			w.logger.WarnContext(ctx, "a channel of this worker cannot run; see -channels or WORKER_CHANNELS",
+				slog.Int64("channel", id), slog.String("why", why))
 		}
 	}
-	switch {
-	case slices.Equal(missing, w.crew.missing):
-	case len(missing) == 0:
-		w.logger.InfoContext(ctx, "all channels of this worker exist now")
-	default:
-		w.logger.WarnContext(ctx, "channels of this worker do not exist, or are of a kind that it cannot run; the others run. Check -channels or WORKER_CHANNELS",
-			slog.Any("channels", missing))
-	}
-	w.crew.missing = missing
+	w.crew.idle = idle
 	return nil
+}
+
+const standsBy = "another dedicated worker has it, and this one stands by"
+
+// idle says why a channel of dedicated mode cannot run here; empty: it can.
+func (w *Worker) idle(c *store.AssignedChannel) string {
+	switch {
+	case c == nil:
+		return "there is none with this id"
+	case c.Deleted:
+		return "it is deleted"
+	case w.o.Factories[c.Kind] == nil:
+		return "this worker cannot run channels of the kind " + string(c.Kind)
+	case !c.Enabled:
+		return "it is disconnected; connect it to have it run"
+	case c.Elsewhere:
+		return standsBy
+	default:
+		return ""
+	}
 }
 
 // discharge signs off, so that the others take over at once what is released

@@ -19,6 +19,7 @@ import (
 const (
 	parallelCommands = 4
 	parallelMedia    = 3
+	parallelImports  = 1 // of those: the phone may have to be asked for each
 	commandTimeout   = 30 * time.Second
 	// claimTimeout bounds a look for work, settleTimeout one try to write what
 	// became of it.
@@ -52,8 +53,7 @@ type dispatcher struct {
 	backlog  bool               // the last claim left something behind that could go
 	sending  map[int64]struct{} // messages with a send under way
 	busy     map[int64]struct{} // chats with a send or a command under way
-	fetching map[int64]struct{} // media
-	paused   time.Time          // the provider wants nothing of the channel until then
+	fetching map[int64]bool     // media; true: it came with a phone's history
 
 	again    <-chan time.Time // when mend is due; nil: nothing to mend
 	mendWait *backoff
@@ -87,7 +87,7 @@ func newDispatcher(s *supervisor, session channel.Session, h *host, loaded inbox
 	d := &dispatcher{
 		s: s, session: session, host: h, org: loaded.OrganizationID, kind: loaded.Channel.Kind, lease: s.holding.lease,
 		signal: make(chan struct{}, 1), quitting: make(chan struct{}),
-		sending: map[int64]struct{}{}, busy: map[int64]struct{}{}, fetching: map[int64]struct{}{},
+		sending: map[int64]struct{}{}, busy: map[int64]struct{}{}, fetching: map[int64]bool{},
 		mendWait: newBackoff(100*time.Millisecond, 5*time.Second),
 		wake:     time.NewTimer(time.Hour),
 	}
@@ -120,16 +120,17 @@ func (d *dispatcher) quits() bool {
 	}
 }
 
-// run works from the session's Ready until quit or the end of ctx.
+// run works from the session's Ready until quit or the end of ctx. What an
+// earlier session left is settled at once: this one may never become ready.
 func (d *dispatcher) run(ctx context.Context) {
+	if !d.recover(ctx) {
+		return
+	}
 	select {
 	case <-d.host.ready:
 	case <-d.quitting:
 		return
 	case <-ctx.Done():
-		return
-	}
-	if !d.recover(ctx) {
 		return
 	}
 	defer d.wake.Stop()
@@ -179,6 +180,7 @@ func (d *dispatcher) recover(ctx context.Context) bool {
 			cancel()
 		}
 		if err == nil {
+			d.s.leftover = nil
 			if n > 0 {
 				d.s.logger.WarnContext(ctx, "sends of an earlier session were settled", slog.Int("messages", n), slog.Bool("repeated", d.resend != nil))
 			}
@@ -224,8 +226,8 @@ func (d *dispatcher) retire(t task) {
 		delete(d.fetching, t.id)
 	}
 	// Sends beside each other may ask for different pauses: the longest holds.
-	if until := time.Now().Add(t.pause); t.pause > 0 && until.After(d.paused) {
-		d.paused = until
+	if until := time.Now().Add(t.pause); t.pause > 0 && until.After(d.s.paused) {
+		d.s.paused = until
 	}
 	// The chat's next message may go now, and a command may have waited for
 	// this one's id.
@@ -319,8 +321,8 @@ func (d *dispatcher) wakeBy(at time.Time) {
 // changes.
 func (d *dispatcher) pace() channel.Pace {
 	now := time.Now()
-	if now.Before(d.paused) {
-		d.wakeBy(d.paused)
+	if now.Before(d.s.paused) {
+		d.wakeBy(d.s.paused)
 		return channel.Pace{}
 	}
 	if d.pacer == nil {
@@ -336,18 +338,20 @@ func (d *dispatcher) claimDownloads(ctx context.Context, room int) (int, error) 
 	if !can || d.s.w.o.Media == nil {
 		return 0, nil
 	}
-	busy := make([]int64, 0, len(d.fetching))
-	for id := range d.fetching {
-		busy = append(busy, id)
+	search := store.MediaSearch{ChannelID: d.lease.ChannelID, Limit: room, Imported: parallelImports}
+	for id, imported := range d.fetching {
+		if search.Busy = append(search.Busy, id); imported {
+			search.Imported--
+		}
 	}
 	call, cancel := context.WithTimeout(ctx, claimTimeout)
 	defer cancel()
-	jobs, err := d.s.w.o.Store.DueMedia(call, d.lease.ChannelID, room, busy)
+	jobs, err := d.s.w.o.Store.DueMedia(call, search)
 	if err != nil {
 		return 0, err
 	}
 	for _, job := range jobs {
-		d.fetching[job.ID] = struct{}{}
+		d.fetching[job.ID] = job.Imported
 		d.start(task{lane: downloads, id: job.ID}, func(*task) { d.fetch(ctx, fetcher, job) })
 	}
 	return len(jobs), nil

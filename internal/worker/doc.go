@@ -27,17 +27,31 @@
 //
 // Every worker gives a sign of life each TTL/3: a row with an expiry by the
 // database's clock (store.Enlist). Workers of the pool share the channels out by
-// these rows: none takes more than the level, the least number that leaves no
-// channel over (crew.go). Who has more hands the newest back, and so does who
-// could even out a difference of two. A dedicated worker's row carries
-// reservations: the pool passes reserved channels over, and hands back those it
-// has.
+// these rows (spread.go): to each the level, up to which there is enough for
+// all, and one more to some. Who has more hands the newest back, so many as the
+// others lack and no more. What is free is taken
+//
+//	at once             by who has less than its share
+//	after two looks     by whoever may have one more
+//	after half a TTL    by whoever has room
+//
+// A dedicated worker's row carries reservations: the pool passes reserved
+// channels over, and hands back those it has.
+//
+//	             a dedicated worker that wants it lives
+//	in the pool ────────────────────────────────────────► handed back ──► dedicated
+//	     ▲                                                                   │
+//	     └─────────────── it stops, or its time runs out ◄───────────────────┘
 //
 // # A channel
 //
 //	load ──► connecting ──► ready ──► Run ends ──► back-off (shown) ──► load
 //	           ▲                         │ permanent: wait for a change of the channel
 //	           └── config_version rose ──┘
+//
+// While tries fail one after the other, the reason of the failure stays on show,
+// with the longest wait before the next: a channel that fails for ever makes a
+// bounded number of events.
 //
 // # A message
 //
@@ -52,16 +66,26 @@
 //     trusted lease on it. The session's context ends before the lease expires.
 //   - Every transaction for a channel is guarded by the lease's term
 //     (store.Holding): a worker that was paused writes nothing afterwards.
+//   - A channel that waits for a lock costs no other channel anything: renewals
+//     wait for no row, and what a session stores is given up after a while, to
+//     come again.
 //   - A message leaves only after its claim is committed, and only while the
 //     lease is trusted; a send that is under way ends with the trust.
 //   - Within a chat one thing at a time is sent or done, in order. Chats do not
 //     wait for each other.
 //   - What the provider's limits hold back (channel.Pacer) is not claimed: it
 //     stays queued and takes no place. Bulk takes at most bulkPlaces.
+//   - A pause that the provider asks of the whole channel holds through all
+//     sessions under the lease. The next worker does not know of it: it is told
+//     again by the first thing that it sends, which waits and does not fail.
 //   - A message whose outcome is not known is not sent again by itself, unless
 //     the provider recognises the repetition (channel.Resender).
 //   - What a crash leaves in "sending" is settled before the next session of
-//     the channel sends anything.
+//     the channel sends anything, also where that never opens (residue.go); and
+//     where no worker takes the channel, by an API node
+//     (inbox.RecoverLeftovers).
+//   - A deleted channel with a linked device is held once more: for the session
+//     that ends the link.
 //   - Under one lease only the loop of the dispatcher claims, and it knows every
 //     message that it started: those under way, and those whose known outcome
 //     the database refuses (residue). What else is in "sending" under the
@@ -74,12 +98,14 @@
 //     worker that stops goes before its leases do, that of one that died ends
 //     with them, and what nobody has taken for half a TTL is taken beyond the
 //     level.
-//   - What is even does not move, and a channel that nobody took back is not
-//     offered again for a while.
+//   - What is even does not move, nothing moves to and fro, and a channel that
+//     nobody took is not offered again for a while.
 //   - Moving a channel, or changing it, costs no message its certainty: its sends
 //     finish first. Stopping the worker or disabling the channel leaves them
 //     DrainTimeout, also where they are waited for already.
-//   - A channel whose session outlives its lease is not taken again beside it.
+//   - A channel whose session outlives its lease is not taken again beside it, and
+//     a session that does not end when it is told to outlives its lease: the
+//     channel is left to other workers.
 //   - Redis only wakes. What it loses, one query per poll for all channels of
 //     the worker finds.
 //
@@ -87,7 +113,9 @@
 //
 // Stop ends the search for channels, then all supervisors in parallel, each of
 // which drains its dispatcher, then its session, then releases its lease; the
-// renewals go on until the last one is done. A session that does not end in
+// renewals go on until the last one is done. What else goes on beside the search
+// (states that could not be written, typing signals, answers to requests) is
+// waited for last: it holds up no hand-over. A session that does not end in
 // time is left behind, and so is its lease, to expire. Queues are bounded: a
 // channel claims no more than it has room to send, the rest stays in the
 // database; wakes for one channel collapse into one; typing signals beyond the

@@ -14,6 +14,7 @@ var (
 	errDistrusted = errors.New("the lease could not be renewed in time")
 	errStopped    = errors.New("the worker stops")
 	errOver       = errors.New("the session is over")
+	errStuck      = errors.New("the session does not end")
 )
 
 // holding is a lease for as long as it may be trusted: its context ends when
@@ -83,5 +84,5 @@ func (h *holding) check(err error) {
 // lost reports whether the lease went without being given up.
 func (h *holding) lost() bool {
 	cause := context.Cause(h.ctx)
-	return errors.Is(cause, store.ErrLeaseLost) || errors.Is(cause, errDistrusted)
+	return errors.Is(cause, store.ErrLeaseLost) || errors.Is(cause, errDistrusted) || errors.Is(cause, errStuck)
 }

@@ -35,7 +35,7 @@ func (h *host) Receive(ctx context.Context, items []domain.Inbound) error {
 	if err := h.alive(); err != nil {
 		return err
 	}
-	ctx, cancel := h.within(ctx)
+	ctx, cancel := h.storing(ctx)
 	defer cancel()
 	err := h.s.w.o.Inbox.Receive(ctx, h.s.channelID(), items, store.Holding(h.s.holding.lease))
 	h.s.holding.check(err)
@@ -47,7 +47,7 @@ func (h *host) Position(ctx context.Context) (string, error) {
 	if err := h.alive(); err != nil {
 		return "", err
 	}
-	ctx, cancel := h.within(ctx)
+	ctx, cancel := h.storing(ctx)
 	defer cancel()
 	return h.s.w.o.Inbox.IntakePosition(ctx, h.s.channelID())
 }
@@ -57,24 +57,33 @@ func (h *host) ReceiveBatch(ctx context.Context, batch domain.Batch) error {
 	if err := h.alive(); err != nil {
 		return err
 	}
-	ctx, cancel := h.within(ctx)
+	ctx, cancel := h.storing(ctx)
 	defer cancel()
 	err := h.s.w.o.Inbox.ReceiveBatch(ctx, h.s.channelID(), batch, store.Holding(h.s.holding.lease))
 	h.s.holding.check(err)
 	return err
 }
 
-// SetStatus implements channel.Host.
+// SetStatus implements channel.Host. While tries fail one after the other, why
+// they do stays on show, not that there is one more.
 func (h *host) SetStatus(ctx context.Context, state domain.ChannelState, code, reason string) error {
 	if err := h.alive(); err != nil {
 		return err
+	}
+	switch state {
+	case domain.ChannelConnecting:
+		if h.s.failing.Load() {
+			return nil
+		}
+	case domain.ChannelConnected, domain.ChannelQR, domain.ChannelPairing:
+		h.s.failing.Store(false)
 	}
 	ctx, cancel := h.within(ctx)
 	defer cancel()
 	h.s.mu.Lock()
 	shown := h.s.status
 	h.s.mu.Unlock()
-	return shown.set(ctx, state, code, reason)
+	return shown.set(ctx, state, code, reason, true)
 }
 
 // Ready implements channel.Host.
@@ -106,6 +115,18 @@ func (h *host) alive() error {
 		return errDistrusted
 	}
 	return nil
+}
+
+// storing is within for what waits for locks in the database: whoever holds one
+// must not keep the session for ever. What is given up is not acknowledged, so
+// it comes again.
+func (h *host) storing(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, end := h.within(ctx)
+	ctx, cancel := context.WithTimeout(ctx, h.s.w.o.ReceiveTimeout)
+	return ctx, func() {
+		cancel()
+		end()
+	}
 }
 
 // within ends a call with the session, whatever context the session gave.

@@ -2,7 +2,9 @@ package worker
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"switchboard/internal/store"
@@ -42,24 +44,25 @@ func (w *Worker) renewLoop(ctx context.Context) {
 }
 
 func (w *Worker) renew(ctx context.Context) error {
-	held := w.running()
+	var held []*supervisor
+	var ids []int64
+	for _, s := range w.running() {
+		// A session may linger after its lease is given up: the lease must not.
+		if s.holding.trusted() {
+			held, ids = append(held, s), append(ids, s.channelID())
+		}
+	}
 	if len(held) == 0 {
 		return nil
-	}
-	ids := make([]int64, len(held))
-	for i, s := range held {
-		ids[i] = s.channelID()
 	}
 	start := time.Now()
 	// Later than this the answer is of no use.
 	ctx, cancel := context.WithTimeout(ctx, w.o.LeaseTTL-w.o.margin())
 	defer cancel()
-	if w.beforeRenew != nil {
-		if err := w.beforeRenew(ctx); err != nil {
-			return err
-		}
+	if err := w.beforeSign(ctx); err != nil {
+		return err
 	}
-	kept, err := w.o.Store.RenewLeases(ctx, w.holder, w.o.LeaseTTL, ids)
+	kept, busy, err := w.o.Store.RenewLeases(ctx, w.holder, w.o.LeaseTTL, ids)
 	if err != nil {
 		return err
 	}
@@ -68,11 +71,23 @@ func (w *Worker) renew(ctx context.Context) error {
 		terms[lease.ChannelID] = lease.Term
 	}
 	for _, s := range held {
-		if terms[s.channelID()] == s.holding.lease.Term {
+		switch {
+		case terms[s.channelID()] == s.holding.lease.Term:
 			s.holding.extend(start.Add(w.o.LeaseTTL - w.o.margin()))
-		} else {
+		case !slices.Contains(busy, s.channelID()):
 			s.holding.check(store.ErrLeaseLost)
 		}
 	}
+	if len(busy) > 0 {
+		return fmt.Errorf("the rows of channels %v are locked", busy)
+	}
 	return nil
+}
+
+// beforeSign is where a test cuts the worker off.
+func (w *Worker) beforeSign(ctx context.Context) error {
+	if w.beforeRenew == nil {
+		return nil
+	}
+	return w.beforeRenew(ctx)
 }

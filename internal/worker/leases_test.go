@@ -16,6 +16,7 @@ import (
 	"switchboard/internal/domain"
 	"switchboard/internal/store"
 	"switchboard/internal/testkit"
+	"switchboard/internal/testkit/storetest"
 )
 
 func TestTakeoverAfterKill(t *testing.T) {
@@ -23,9 +24,9 @@ func TestTakeoverAfterKill(t *testing.T) {
 		for id := range int64(5) {
 			w.channel(id + 1)
 		}
-		a := w.start("a", nil)
+		a := w.start("a", brief)
 		w.eventually("a to run all", func() bool { return len(w.provider.owners()) == 5 })
-		w.start("b", nil)
+		w.start("b", brief)
 		a.kill()
 		killed := time.Now()
 		w.eventually("b to run all", func() bool { return slices.Equal(w.provider.owners(), []string{"b", "b", "b", "b", "b"}) })
@@ -78,7 +79,7 @@ func TestPausedWorker(t *testing.T) {
 			}
 			return nil
 		}
-		a := w.node("a", nil)
+		a := w.node("a", brief)
 		var block atomic.Bool
 		a.beforeRenew = func(ctx context.Context) error {
 			if block.Load() {
@@ -92,7 +93,7 @@ func TestPausedWorker(t *testing.T) {
 		lease := a.supervisor(1).holding.lease
 		block.Store(true)
 		blocked := time.Now()
-		w.start("b", nil)
+		w.start("b", brief)
 		endedAt := <-ended
 		w.eventually("the lease to expire", func() bool {
 			return w.one("SELECT term FROM leases WHERE channel_id = 1") != fmt.Sprint(lease.Term)
@@ -219,11 +220,7 @@ func TestOneBadChannel(t *testing.T) {
 // TestStartStopHammered starts and stops workers at every moment of a session's
 // life. What is left over is found by goleak, in the end and here.
 func TestStartStopHammered(t *testing.T) {
-	w := &world{t: t, url: testkit.SQLite(t), provider: newProvider(), events: &events{}}
-	w.db = w.open()
-	w.exec("INSERT INTO organizations (id, name, created_at) VALUES (1, 'Acme', 0)")
-	w.exec("INSERT INTO event_heads (organization_id, epoch) VALUES (1, 'e')")
-	w.exec("INSERT INTO contacts (id, organization_id, created_at, updated_at) VALUES (1, 1, 0, 0)")
+	w := newWorld(t, storetest.SQLite(t))
 	for id := range int64(6) {
 		w.channel(id + 1)
 		w.chat(id+1, id+1)

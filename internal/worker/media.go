@@ -15,11 +15,13 @@ import (
 
 // fetch downloads one file when there is room in the worker.
 func (d *dispatcher) fetch(ctx context.Context, fetcher channel.MediaFetcher, job store.MediaJob) {
-	select {
-	case d.s.w.mediaRoom <- struct{}{}:
-	case <-d.quitting:
-		return
-	case <-ctx.Done():
+	if job.Imported {
+		if !d.enter(ctx, d.s.w.importRoom) {
+			return
+		}
+		defer func() { <-d.s.w.importRoom }()
+	}
+	if !d.enter(ctx, d.s.w.mediaRoom) {
 		return
 	}
 	defer func() { <-d.s.w.mediaRoom }()
@@ -55,6 +57,18 @@ func (d *dispatcher) fetch(ctx context.Context, fetcher channel.MediaFetcher, jo
 	if err != nil && ctx.Err() == nil {
 		d.s.logger.WarnContext(ctx, "download could not be settled and will be repeated", slog.Int64("media", job.ID), slog.Any("error", withoutURL(err)))
 		pause(ctx, time.Second) // it is due still
+	}
+}
+
+// enter waits for a place in a room, unless the session ends before.
+func (d *dispatcher) enter(ctx context.Context, room chan<- struct{}) bool {
+	select {
+	case room <- struct{}{}:
+		return true
+	case <-d.quitting:
+		return false
+	case <-ctx.Done():
+		return false
 	}
 }
 

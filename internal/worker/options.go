@@ -58,6 +58,9 @@ type Options struct {
 	// caller starts and stops it.
 	Wakes    *Wakes
 	Measures Measures
+	// ShowQR shows a QR code of a channel where the worker was started; it is
+	// called in dedicated mode. nil: the code is shown to the admin alone.
+	ShowQR func(channelID int64, qr string)
 
 	// MaxChannels bounds what is taken in pool mode (200).
 	MaxChannels int
@@ -65,11 +68,15 @@ type Options struct {
 	// worker of the pool has them meanwhile. Empty means pool mode.
 	Channels []int64
 	LeaseTTL time.Duration // 10 s
-	// PollInterval is the time between two looks at the database (1.5 s), give
-	// or take a fifth.
+	// PollInterval is the time between two looks at the database (1.5 s, or a
+	// quarter of a short LeaseTTL), give or take a fifth.
 	PollInterval time.Duration
-	// SendTimeout bounds one send (90 s); the loss of the lease ends it sooner.
+	// SendTimeout bounds one send (90 s); the loss of the lease ends it sooner. One
+	// with a file gets longer, for its upload.
 	SendTimeout time.Duration
+	// ReceiveTimeout bounds one try to store what a session received (1 min): the
+	// session must not hang for as long as somebody locks a row.
+	ReceiveTimeout time.Duration
 	// DrainTimeout is what sends that are under way get to finish when the
 	// worker stops, the channel is disabled or the session has failed (1 s).
 	DrainTimeout time.Duration
@@ -85,14 +92,31 @@ type Options struct {
 	ParallelMedia int
 }
 
+const (
+	// slowLine is what a line must carry, in bytes a second, for the upload of a
+	// file to end in time; maxUpload is the most that any upload gets.
+	slowLine  = 200_000
+	maxUpload = 10 * time.Minute
+)
+
+// timeoutOf bounds the send of a message.
+func (o *Options) timeoutOf(m domain.Message) time.Duration {
+	if m.Media == nil {
+		return o.SendTimeout
+	}
+	seconds := min(max(m.Media.Size, 0)/slowLine, int64(maxUpload/time.Second))
+	return o.SendTimeout + time.Duration(seconds)*time.Second
+}
+
 func (o *Options) setDefaults() error {
 	if o.ID == "" || o.Store == nil || o.Inbox == nil || len(o.Factories) == 0 || o.Logger == nil {
 		return errors.New("worker: ID, Store, Inbox, Factories and Logger are required")
 	}
 	orDefault(&o.MaxChannels, 200)
 	orDefault(&o.LeaseTTL, 10*time.Second)
-	orDefault(&o.PollInterval, 1500*time.Millisecond)
+	orDefault(&o.PollInterval, min(1500*time.Millisecond, o.LeaseTTL/4)) // each look is also a sign of life
 	orDefault(&o.SendTimeout, 90*time.Second)
+	orDefault(&o.ReceiveTimeout, time.Minute)
 	orDefault(&o.DrainTimeout, time.Second)
 	orDefault(&o.StopTimeout, 10*time.Second)
 	orDefault(&o.MinBackoff, time.Second)

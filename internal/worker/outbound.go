@@ -49,7 +49,7 @@ func (d *dispatcher) deliver(ctx context.Context, out domain.Outbound) (inbox.Se
 		result.Outcome = inbox.SendNotBegun
 		return result, 0
 	}
-	ctx, cancel := context.WithTimeout(ctx, d.s.w.o.SendTimeout)
+	ctx, cancel := context.WithTimeout(ctx, d.s.w.o.timeoutOf(out.Message))
 	defer cancel()
 	var sent channel.Sent
 	err := d.s.guard("send", func() error {

@@ -45,6 +45,17 @@ func TestSendSettles(t *testing.T) {
 	})
 }
 
+// A file on its way up gets the time of a slow line.
+func TestSendTimeout(t *testing.T) {
+	t.Parallel()
+	o := Options{SendTimeout: 90 * time.Second}
+	with := func(size int64) domain.Message { return domain.Message{Media: &domain.Media{Size: size}} }
+	require.Equal(t, 90*time.Second, o.timeoutOf(domain.Message{}))
+	require.Equal(t, 90*time.Second, o.timeoutOf(with(0)))
+	require.Greater(t, o.timeoutOf(with(100<<20)), 8*time.Minute)
+	require.Equal(t, 90*time.Second+maxUpload, o.timeoutOf(with(1<<62)))
+}
+
 // TestOrderWithinChats sends 100 messages over 10 chats while the provider
 // fails in every way it may. Each chat's accepted messages arrive in order, and
 // nothing of unknown fate is repeated.

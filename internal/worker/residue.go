@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"switchboard/internal/channel"
 	"switchboard/internal/inbox"
 	"switchboard/internal/store"
 )
@@ -138,4 +139,28 @@ func (d *dispatcher) settleAgain() {
 			return
 		}
 	}
+}
+
+// recoverEvery is the pause between two tries of recoverUnopened.
+const recoverEvery = time.Second
+
+// recoverUnopened settles what a dead worker was sending where no session does it:
+// none can be made, or it ended before it could. Without it these messages would
+// stand as being sent for ever. false: it is to be tried again.
+func (s *supervisor) recoverUnopened() (done bool) {
+	if s.leftover == nil || !s.residue.empty() {
+		return true // or there was a session under this very lease, whose sends are known
+	}
+	ctx, cancel := context.WithTimeout(s.holding.ctx, claimTimeout)
+	defer cancel()
+	n, err := s.w.o.Inbox.RecoverSends(ctx, s.leftover.OrganizationID, s.holding.lease, channel.Of(s.leftover.Channel.Kind).Resends, nil)
+	s.holding.check(err)
+	if err != nil {
+		s.logger.WarnContext(ctx, "sends of an earlier session cannot be settled yet", slog.Any("error", err))
+		return false
+	}
+	if s.leftover = nil; n > 0 {
+		s.logger.WarnContext(ctx, "sends of an earlier session were settled", slog.Int("messages", n))
+	}
+	return true
 }

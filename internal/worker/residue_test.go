@@ -286,10 +286,10 @@ func TestLongestPauseHolds(t *testing.T) {
 	d := &dispatcher{s: &supervisor{}, sending: map[int64]struct{}{}, busy: map[int64]struct{}{}}
 	d.running[sends] = 3
 	d.retire(task{lane: sends, id: 1, chat: 1, pause: time.Hour})
-	long := d.paused
+	long := d.s.paused
 	require.WithinDuration(t, time.Now().Add(time.Hour), long, time.Minute)
 	d.retire(task{lane: sends, id: 2, chat: 2, pause: time.Second})
-	require.Equal(t, long, d.paused, "a shorter one does not end it")
+	require.Equal(t, long, d.s.paused, "a shorter one does not end it")
 	d.retire(task{lane: sends, id: 3, chat: 3, pause: 2 * time.Hour})
-	require.True(t, d.paused.After(long), "a longer one prolongs it")
+	require.True(t, d.s.paused.After(long), "a longer one prolongs it")
 }

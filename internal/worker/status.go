@@ -12,15 +12,19 @@ import (
 	"switchboard/internal/store"
 )
 
-// statusTimeout bounds the writing of one state.
-const statusTimeout = 5 * time.Second
+// statusTimeout bounds the writing of one state, farewellTimeout that of the last
+// one: the channel waits for it to be released.
+const (
+	statusTimeout   = 5 * time.Second
+	farewellTimeout = time.Second
+)
 
 // status is what a channel shows. What could not be written is written at a
 // later poll, unless something newer has taken its place.
 type status struct {
 	s *supervisor
 
-	writing sync.Mutex // held while a state is written: states are told in order
+	writing chan struct{} // full while a state is written: states are told in order
 
 	mu   sync.Mutex // guards what follows
 	want domain.ChannelStatus
@@ -28,7 +32,7 @@ type status struct {
 	busy bool // a retry is under way
 }
 
-func newStatus(s *supervisor) *status { return &status{s: s} }
+func newStatus(s *supervisor) *status { return &status{s: s, writing: make(chan struct{}, 1)} }
 
 func (t *status) state() domain.ChannelState {
 	t.mu.Lock()
@@ -36,12 +40,14 @@ func (t *status) state() domain.ChannelState {
 	return t.want.State
 }
 
-// set tells how the channel is. The same again does nothing.
-func (t *status) set(ctx context.Context, state domain.ChannelState, code, reason string) error {
+// set tells how the channel is. The same again does nothing. retries: somebody
+// sees to it as long as the channel is held.
+func (t *status) set(ctx context.Context, state domain.ChannelState, code, reason string, retries bool) error {
 	t.mu.Lock()
-	if t.want.State != state || t.want.Code != code || t.want.Reason != reason {
+	if t.want.State != state || t.want.Code != code || t.want.Reason != reason || t.want.Retries != retries {
 		t.want = domain.ChannelStatus{
 			ChannelID: t.s.channelID(), State: state, Code: code, Reason: reason, Since: t.s.w.o.Store.Now(), Worker: t.s.w.o.ID,
+			Retries: retries,
 		}
 	}
 	t.mu.Unlock()
@@ -49,16 +55,20 @@ func (t *status) set(ctx context.Context, state domain.ChannelState, code, reaso
 }
 
 func (t *status) tell(ctx context.Context) error {
-	t.writing.Lock()
-	defer t.writing.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
+	defer cancel()
+	select {
+	case t.writing <- struct{}{}:
+		defer func() { <-t.writing }()
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 	t.mu.Lock()
 	want, told := t.want, t.told
 	t.mu.Unlock()
 	if want == told {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
-	defer cancel()
 	err := t.s.w.o.Inbox.SetChannelStatus(ctx, t.s.channelID(), want, store.Holding(t.s.holding.lease))
 	if err != nil {
 		t.s.holding.check(err)
@@ -81,7 +91,7 @@ func (t *status) retry() {
 	if idle {
 		return
 	}
-	t.s.w.searching.Go(func() {
+	t.s.w.beside.Go(func() {
 		err := t.tell(t.s.holding.ctx)
 		t.mu.Lock()
 		t.busy = false
@@ -93,14 +103,14 @@ func (t *status) retry() {
 }
 
 // show is set for the supervisor itself, which goes on without it.
-func (s *supervisor) show(state domain.ChannelState, code, reason string) {
+func (s *supervisor) show(ctx context.Context, state domain.ChannelState, code, reason string, retries bool) {
 	s.mu.Lock()
 	shown := s.status
 	s.mu.Unlock()
 	if shown == nil {
 		return // the channel could not even be loaded
 	}
-	if err := shown.set(s.holding.ctx, state, code, reason); err != nil && s.holding.ctx.Err() == nil {
+	if err := shown.set(ctx, state, code, reason, retries); err != nil && s.holding.ctx.Err() == nil {
 		s.logger.Warn("state of the channel cannot be shown yet", slog.Any("error", err))
 	}
 }

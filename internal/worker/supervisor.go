@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"switchboard/internal/channel"
@@ -30,14 +31,20 @@ const steady = time.Minute
 // supervisor runs the sessions of one channel under one lease, one after the
 // other.
 type supervisor struct {
-	w       *Worker
-	began   time.Time
-	holding *holding
-	logger  *slog.Logger
-	reload  chan struct{} // capacity 1: the channel was changed
-	retired chan struct{} // closed by retire
-	hurried chan struct{} // closed when it is retired for a reason that cannot wait
-	residue residue       // belongs to the loop of the present session's dispatcher
+	w         *Worker
+	began     time.Time
+	holding   *holding
+	logger    *slog.Logger
+	reload    chan struct{} // capacity 1: the channel was changed
+	retired   chan struct{} // closed by retire
+	hurried   chan struct{} // closed when it is retired for a reason that cannot wait
+	failing   atomic.Bool   // the last session failed, and none has connected since
+	answering atomic.Bool   // a round of answers to requests is under way
+	residue   residue       // belongs to the loop of the present session's dispatcher
+	paused    time.Time     // the same: until when the provider wants nothing of the channel
+	// leftover is the channel whose sends of dead workers are not settled yet, nil
+	// once they are. It is the loop's while a session runs.
+	leftover *inbox.OpenChannel
 
 	mu        sync.Mutex // guards what follows
 	reason    error      // why it is retired
@@ -85,6 +92,13 @@ func patient(reason error) bool {
 	return errors.Is(reason, errReserved) || errors.Is(reason, errSpread)
 }
 
+// moves reports whether the channel is being handed back.
+func (s *supervisor) moves() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return patient(s.reason)
+}
+
 func (s *supervisor) over() bool {
 	select {
 	case <-s.retired:
@@ -108,6 +122,7 @@ func (s *supervisor) run() {
 		case s.over():
 		case errors.Is(err, errReload):
 			wait.reset()
+			s.failing.Store(false)
 		default:
 			if time.Since(began) > steady {
 				wait.reset()
@@ -121,7 +136,12 @@ func (s *supervisor) run() {
 // once loads the channel and runs one session of it.
 func (s *supervisor) once() error {
 	loaded, err := s.load()
+	s.leftover = nil
+	if loaded.OrganizationID != 0 {
+		s.leftover = &loaded
+	}
 	if err != nil {
+		s.recoverUnopened()
 		return err
 	}
 	if !loaded.Channel.Enabled {
@@ -161,6 +181,10 @@ func (s *supervisor) load() (inbox.OpenChannel, error) {
 
 // rest shows why a session ended and waits before the next: for a while, or,
 // when trying again is useless, until the channel is changed.
+//
+// What is shown names the longest wait, so that a channel that fails again and
+// again comes to show the same each time, which makes no event; and the tries
+// in between are not shown before one succeeds.
 func (s *supervisor) rest(cause error, wait *backoff) {
 	down := asDown(cause)
 	if context.Cause(s.holding.ctx) == nil {
@@ -169,20 +193,33 @@ func (s *supervisor) rest(cause error, wait *backoff) {
 	}
 	var again <-chan time.Time
 	reason := down.Reason
-	if !down.Permanent {
-		d := wait.next()
-		timer := time.NewTimer(d)
+	if left := time.Until(down.Until); !down.Permanent && left > 0 {
+		timer := time.NewTimer(max(left, wait.next())) // if it says so again and again, less often
 		defer timer.Stop()
 		again = timer.C
-		reason = fmt.Sprintf("%s Next try in %d s.", reason, (d+time.Second-1)/time.Second)
+	} else if !down.Permanent {
+		reason = fmt.Sprintf("%s Next try within %d s.", reason, (wait.most()+time.Second-1)/time.Second)
+		timer := time.NewTimer(wait.next())
+		defer timer.Stop()
+		again = timer.C
 	}
-	s.show(down.State, down.Code, reason)
+	s.failing.Store(!down.Permanent)
+	s.show(s.holding.ctx, down.State, down.Code, reason, !down.Permanent)
+	var unsettled <-chan time.Time
+	if s.leftover != nil {
+		unsettled = time.After(recoverEvery)
+	}
 	for {
 		select {
+		case <-unsettled:
+			if unsettled = nil; !s.recoverUnopened() {
+				unsettled = time.After(recoverEvery)
+			}
 		case <-again:
 			return
 		case <-s.reload:
 			wait.reset()
+			s.failing.Store(false)
 			return
 		case <-s.retired:
 			return
@@ -190,6 +227,14 @@ func (s *supervisor) rest(cause error, wait *backoff) {
 			return
 		}
 	}
+}
+
+// most is the longest that next may give now.
+func (b *backoff) most() time.Duration {
+	if b.n < 30 && b.low<<b.n < b.high {
+		return b.low << b.n
+	}
+	return b.high
 }
 
 // asDown makes the reason of an ended session presentable.
@@ -219,8 +264,14 @@ func (s *supervisor) serve(loaded inbox.OpenChannel) error {
 	ctx, cancel := context.WithCancelCause(s.holding.ctx)
 	defer cancel(errOver)
 	host := newHost(ctx, s, loaded)
-	session, err := s.open(loaded, host)
+	var keys *store.Keys
+	if channel.Of(loaded.Channel.Kind).Linking {
+		keys = s.w.o.Store.Keys(s.holding.lease)
+		defer func() { _ = keys.Close() }() // it has no connections of its own
+	}
+	session, err := s.open(loaded, host, keys)
 	if err != nil {
+		s.recoverUnopened()
 		return err
 	}
 	dispatch := newDispatcher(s, session, host, loaded)
@@ -241,6 +292,7 @@ func (s *supervisor) serve(loaded inbox.OpenChannel) error {
 		dispatch.quit()
 		s.drain(ctx, drained, true)
 		cancel(errOver)
+		defer s.mustEnd()()
 		<-drained
 		return err
 	case <-s.reload:
@@ -252,6 +304,7 @@ func (s *supervisor) serve(loaded inbox.OpenChannel) error {
 	dispatch.quit()
 	s.drain(ctx, drained, false)
 	cancel(why)
+	defer s.mustEnd()()
 	if err := <-ended; err != nil {
 		s.logger.Debug("session failed when it was told to end", slog.Any("error", withoutURL(err)))
 	}
@@ -285,23 +338,47 @@ func (s *supervisor) drain(ctx context.Context, drained <-chan struct{}, hurry b
 	}
 }
 
+// mustEnd gives a session that was cancelled some time to end. After that its
+// lease is left to expire, so that another worker can open the channel: a
+// channel must not stay with a session that is no more than a memory. The
+// caller calls stop when the session has ended.
+func (s *supervisor) mustEnd() (stop func() bool) {
+	return time.AfterFunc(s.w.o.StopTimeout, func() {
+		if s.holding.trusted() {
+			s.logger.Error("session does not end; its channel is left to expire")
+			s.holding.end(errStuck)
+		}
+	}).Stop
+}
+
 func (s *supervisor) setSession(session channel.Session, dispatch *dispatcher) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.session, s.dispatch = session, dispatch
 }
 
-func (s *supervisor) open(loaded inbox.OpenChannel, host *host) (channel.Session, error) {
+func (s *supervisor) open(loaded inbox.OpenChannel, host *host, keys *store.Keys) (channel.Session, error) {
 	factory := s.w.o.Factories[loaded.Channel.Kind]
 	if factory == nil {
 		return nil, &channel.Down{
 			State: domain.ChannelError, Code: "unsupported_kind", Reason: "This worker cannot run channels of this kind.", Permanent: true,
 		}
 	}
+	config := channel.Config{Channel: loaded.Channel, Secrets: loaded.Secrets, Host: host, Intake: host, Logger: s.logger}
+	if keys != nil {
+		config.Link, config.Device, config.Unlink, config.Leaving = link{host}, loaded.Device, loaded.Unlink, loaded.Deleted
+		config.Keys, config.KeysDialect = keys.DB, s.w.o.Store.KeysDialect()
+		config.KeysFailed = func(tell func(error)) {
+			keys.OnFailure(func(err error) {
+				s.holding.check(err)
+				tell(err)
+			})
+		}
+	}
 	var session channel.Session
 	err := s.guard("open", func() error {
 		var err error
-		session, err = factory(channel.Config{Channel: loaded.Channel, Secrets: loaded.Secrets, Host: host, Intake: host, Logger: s.logger})
+		session, err = factory(config)
 		return err
 	})
 	return session, err
@@ -333,7 +410,9 @@ func (s *supervisor) farewell() {
 		return // not ours any more
 	}
 	if errors.Is(reason, errStopped) && !s.w.accompanied.Load() {
-		s.show(domain.ChannelDisconnected, "worker_stopped", "The worker that ran this channel was stopped; another one will take it over.")
+		ctx, cancel := context.WithTimeout(s.holding.ctx, farewellTimeout)
+		defer cancel()
+		s.show(ctx, domain.ChannelDisconnected, "worker_stopped", "The worker that ran this channel was stopped; another one will take it over.", false)
 	}
 	// A channel that was disabled shows what its admin did.
 }
@@ -358,6 +437,9 @@ func (s *supervisor) perform(d store.Duty) {
 	}
 	if shown != nil {
 		shown.retry()
+	}
+	if d.Asked {
+		s.answerRequests()
 	}
 }
 

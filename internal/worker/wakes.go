@@ -42,6 +42,7 @@ type Wakes struct {
 
 	mu       sync.Mutex // guards what follows
 	pending  map[int64]struct{}
+	attend   map[int64]struct{}
 	typing   []typingSignal
 	released bool
 	cancel   context.CancelFunc
@@ -51,6 +52,7 @@ type Wakes struct {
 // wakeMessage is what goes over the wire.
 type wakeMessage struct {
 	Channels []int64        `json:"channels,omitempty"`
+	Attend   []int64        `json:"attend,omitempty"`
 	Typing   []typingSignal `json:"typing,omitempty"`
 	// Released: leases were given up; whoever has room may take the channels.
 	Released bool `json:"released,omitempty"`
@@ -64,7 +66,7 @@ type typingSignal struct {
 
 // NewWakes makes Wakes on a client, which stays the caller's.
 func NewWakes(client redis.UniversalClient, logger *slog.Logger) *Wakes {
-	return &Wakes{client: client, logger: logger, signal: make(chan struct{}, 1), pending: map[int64]struct{}{}}
+	return &Wakes{client: client, logger: logger, signal: make(chan struct{}, 1), pending: map[int64]struct{}{}, attend: map[int64]struct{}{}}
 }
 
 // Start begins to publish. It may be called once; ctx ends it as Stop does.
@@ -96,6 +98,16 @@ func (w *Wakes) Wake(channelID int64) {
 	w.add(func() {
 		if len(w.pending) < maxPending {
 			w.pending[channelID] = struct{}{}
+		}
+	})
+}
+
+// Attend tells the worker of a channel to look at the channel itself: it was
+// changed, or its session is asked something.
+func (w *Wakes) Attend(channelID int64) {
+	w.add(func() {
+		if len(w.attend) < maxPending {
+			w.attend[channelID] = struct{}{}
 		}
 	})
 }
@@ -164,30 +176,38 @@ func (w *Wakes) publish(ctx context.Context) {
 func (w *Wakes) take() (message wakeMessage, some bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for id := range w.pending {
-		if len(message.Channels) == maxBatch {
-			break
-		}
-		message.Channels = append(message.Channels, id)
-		delete(w.pending, id)
-	}
+	message.Channels, message.Attend = takeSome(w.pending), takeSome(w.attend)
 	n := min(len(w.typing), maxBatch)
 	message.Typing = slices.Clone(w.typing[:n])
 	w.typing = slices.Delete(w.typing, 0, n)
 	message.Released, w.released = w.released, false
-	return message, len(message.Channels) > 0 || n > 0 || message.Released
+	return message, len(message.Channels) > 0 || len(message.Attend) > 0 || n > 0 || message.Released
+}
+
+// takeSome takes as many ids out of a set as one message holds.
+func takeSome(set map[int64]struct{}) (ids []int64) {
+	for id := range set {
+		if len(ids) == maxBatch {
+			break
+		}
+		ids = append(ids, id)
+		delete(set, id)
+	}
+	return ids
 }
 
 func (w *Wakes) drop() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	clear(w.pending)
+	clear(w.attend)
 	w.typing, w.released = nil, false
 }
 
 // listener receives what the wire brings. Its methods must not block.
 type listener struct {
 	wake     func(channelID int64)
+	attend   func(channelID int64)
 	typing   func(typingSignal)
 	released func()
 	// joined is called whenever the subscription stands anew: what was
@@ -260,6 +280,9 @@ func (w *Wakes) handle(ctx context.Context, l listener, payload string) {
 	}
 	for _, id := range message.Channels {
 		l.wake(id)
+	}
+	for _, id := range message.Attend {
+		l.attend(id)
 	}
 	for _, t := range message.Typing {
 		l.typing(t)

@@ -27,8 +27,10 @@ type Worker struct {
 	look      chan struct{} // capacity 1: look for channels and work now
 	looked    atomic.Int64  // when that was done last, Unix milliseconds
 	mediaRoom chan struct{} // a place for each download that may run
-	typeRoom  chan struct{} // a place for each typing signal under way
-	crew      crew          // belongs to the search loop
+	// importRoom has fewer: phones' histories leave room for what comes in now.
+	importRoom chan struct{}
+	typeRoom   chan struct{} // a place for each typing signal under way
+	crew       crew          // belongs to the search loop
 	// accompanied: at the last look another worker of the pool lived.
 	accompanied atomic.Bool
 
@@ -37,13 +39,15 @@ type Worker struct {
 	supervisors map[int64]*supervisor
 	stopSearch  context.CancelFunc // ends the loops that look for work
 	die         context.CancelCauseFunc
-	dead        bool // as after kill -9: nothing is given back
-	searching   sync.WaitGroup
+	dead        bool           // as after kill -9: nothing is given back
+	searching   sync.WaitGroup // who may take channels or start work: Stop waits for it before it gives anything back
+	beside      sync.WaitGroup // what goes on beside that, and may outlast the search; ends with the leases
 	renewing    sync.WaitGroup
 	ended       chan struct{} // closed when Stop is through
 	changed     chan struct{} // closed and replaced when a supervisor ends
 
-	// Test signals; nil outside of tests.
+	// Test signals; nil outside of tests. beforeRenew may hold up and fail what
+	// prolongs something: the leases, and the worker's signs of life.
 	beforeRenew func(ctx context.Context) error
 	afterClaim  func(messageID int64)
 	// loseClaim may fail a claim that is committed, beforeSettle one try to
@@ -76,7 +80,7 @@ func New(o Options) (*Worker, error) {
 	_, _ = rand.Read(nonce[:]) // never fails
 	return &Worker{
 		o: o, logger: o.Logger.With(slog.String("worker", o.ID)), holder: o.ID + "#" + hex.EncodeToString(nonce[:]),
-		look: make(chan struct{}, 1), mediaRoom: make(chan struct{}, o.ParallelMedia), typeRoom: make(chan struct{}, maxTypingCalls),
+		look: make(chan struct{}, 1), mediaRoom: make(chan struct{}, o.ParallelMedia), importRoom: make(chan struct{}, max(1, o.ParallelMedia/2)), typeRoom: make(chan struct{}, maxTypingCalls),
 		supervisors: map[int64]*supervisor{}, ended: make(chan struct{}), changed: make(chan struct{}), crew: newCrew(),
 	}, nil
 }
@@ -137,6 +141,7 @@ func (w *Worker) Stop() {
 		}
 	}
 	w.die(errStopped)
+	w.beside.Wait()
 	w.renewing.Wait()
 	close(w.ended)
 }
@@ -213,9 +218,9 @@ func (w *Worker) search(ctx, life context.Context) {
 	w.looked.Store(time.Now().UnixMilli())
 	ctx, cancel := context.WithTimeout(ctx, w.o.LeaseTTL)
 	defer cancel()
-	share, err := w.enlist(ctx)
+	mine, err := w.enlist(ctx)
 	if err == nil {
-		err = w.take(ctx, life, share)
+		err = w.take(ctx, life, mine)
 	}
 	if err != nil && ctx.Err() == nil {
 		w.logger.WarnContext(ctx, "channels cannot be taken", slog.Any("error", err))
@@ -232,7 +237,7 @@ func (w *Worker) search(ctx, life context.Context) {
 	}
 	for _, d := range duties {
 		if s := w.supervisor(d.ChannelID); s != nil {
-			s.perform(d)
+			s.perform(d) //nolint:contextcheck // what it begins has the lease's context
 		}
 	}
 	w.measureChannels()
@@ -300,6 +305,13 @@ func (w *Worker) listener(ctx context.Context) listener {
 				w.lookSoon() // perhaps it was just connected or changed
 			}
 		},
+		attend: func(channelID int64) {
+			if w.supervisor(channelID) != nil {
+				w.lookNow()
+			} else {
+				w.lookSoon()
+			}
+		},
 		typing:   func(t typingSignal) { w.showTyping(ctx, t) },
 		released: w.lookNow,
 		joined:   w.lookNow,
@@ -318,7 +330,7 @@ func (w *Worker) showTyping(ctx context.Context, t typingSignal) {
 	default:
 		return
 	}
-	w.searching.Go(func() {
+	w.beside.Go(func() {
 		defer func() { <-w.typeRoom }()
 		s.typing(ctx, t)
 	})

@@ -18,6 +18,7 @@ import (
 	"switchboard/internal/inbox"
 	"switchboard/internal/store"
 	"switchboard/internal/testkit"
+	"switchboard/internal/testkit/storetest"
 )
 
 func TestMain(m *testing.M) { testkit.Main(m) }
@@ -37,21 +38,27 @@ func onBoth(t *testing.T, test func(t *testing.T, w *world)) {
 	for _, database := range []struct {
 		name string
 		url  func(testing.TB) string
-	}{{"PostgreSQL", testkit.Postgres}, {"SQLite", testkit.SQLite}} {
+	}{{"PostgreSQL", storetest.Postgres}, {"SQLite", storetest.SQLite}} {
 		t.Run(database.name, func(t *testing.T) {
 			t.Parallel()
-			w := &world{t: t, url: database.url(t), provider: newProvider(), events: &events{}}
-			w.db = w.open()
-			if w.db.Postgres() { // the test's own ids are below
-				w.exec("ALTER TABLE messages ALTER COLUMN id RESTART WITH 1000000")
-			}
-			w.exec("INSERT INTO organizations (id, name, created_at) VALUES (1, 'Acme', 0)")
-			w.exec("INSERT INTO event_heads (organization_id, epoch) VALUES (1, 'e')")
-			w.exec("INSERT INTO contacts (id, organization_id, created_at, updated_at) VALUES (1, 1, 0, 0)")
+			w := newWorld(t, database.url(t))
 			test(t, w)
 			w.provider.check(t)
 		})
 	}
+}
+
+func newWorld(t *testing.T, url string) *world {
+	t.Helper()
+	w := &world{t: t, url: url, provider: newProvider(), events: &events{}}
+	w.db = w.open()
+	if w.db.Postgres() { // the test's own ids are below
+		w.exec("ALTER TABLE messages ALTER COLUMN id RESTART WITH 1000000")
+	}
+	w.exec("INSERT INTO organizations (id, name, created_at) VALUES (1, 'Acme', 0)")
+	w.exec("INSERT INTO event_heads (organization_id, epoch) VALUES (1, 'e')")
+	w.exec("INSERT INTO contacts (id, organization_id, created_at, updated_at) VALUES (1, 1, 0, 0)")
+	return w
 }
 
 func (w *world) open() *store.Store {
@@ -126,7 +133,7 @@ func (w *world) node(name string, change func(*Options)) *node {
 	o := Options{
 		ID: name, Store: s, Inbox: service, Logger: testkit.Logger(w.t),
 		Factories: map[domain.ChannelKind]channel.Factory{domain.KindTelegram: w.provider.open(name)},
-		LeaseTTL:  2 * time.Second, PollInterval: 50 * time.Millisecond,
+		LeaseTTL:  15 * time.Second, PollInterval: 50 * time.Millisecond,
 		MinBackoff: 20 * time.Millisecond, MaxBackoff: 100 * time.Millisecond, DrainTimeout: time.Second, StopTimeout: 5 * time.Second,
 	}
 	if change != nil {
@@ -141,6 +148,9 @@ func (w *world) node(name string, change func(*Options)) *node {
 // calm gives a worker leases that no slow moment of the machine takes away: a
 // lost one rightly makes messages unknown.
 func calm(o *Options) { o.LeaseTTL = time.Minute }
+
+// brief is for workers whose leases run out within a test. On a busy machine they may run out under a worker that lives.
+func brief(o *Options) { o.LeaseTTL = 2 * time.Second }
 
 func (w *world) start(name string, change func(*Options)) *node {
 	w.t.Helper()
@@ -162,7 +172,8 @@ func (w *Worker) kill() {
 
 type nowhere struct{}
 
-func (nowhere) Wake(int64) {}
+func (nowhere) Wake(int64)   {}
+func (nowhere) Attend(int64) {}
 
 // events is the wire to the sockets.
 type events struct {
@@ -177,6 +188,8 @@ func (e *events) Publish(events []domain.Event) {
 }
 
 func (e *events) User(int64, string, any) error { return nil }
+
+func (e *events) Typing(int64, bool, any) error { return nil }
 
 // statuses returns the words of message:status of one message, in the log's
 // order.

@@ -24,6 +24,18 @@
 //	  - An update that cannot be read is set aside, with a line in its chat if it
 //	    can be told which that is; the others go on. So is one that makes the whole
 //	    answer unreadable, once it stands there alone.
+//	  - An update without an id cannot be confirmed, and would be handed out again at
+//	    once for ever. It is set aside and is trouble, backed off and shown, until an
+//	    update behind it takes it along.
+//	  - When an answer cannot be read, fewer updates are asked for, and twice as many
+//	    after each one that can.
+//
+// # Rivals
+//
+// Another program that polls with the same token ends our poll (409) and takes
+// some of the updates. On a busy bot our polls succeed in between, so a success
+// alone does not say that it is gone: the conflict stays on show until a poll has
+// waited its whole time, or none was ended for clashWindow.
 //
 // # Ids
 //

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http/httptest"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -22,6 +23,7 @@ import (
 	botapi "switchboard/internal/simulator/telegram"
 	"switchboard/internal/store"
 	"switchboard/internal/testkit"
+	"switchboard/internal/testkit/storetest"
 	"switchboard/internal/worker"
 )
 
@@ -40,11 +42,13 @@ type shop struct {
 
 func (*shop) Publish([]domain.Event)        {}
 func (*shop) User(int64, string, any) error { return nil }
+func (*shop) Typing(int64, bool, any) error { return nil }
 func (*shop) Wake(int64)                    {}
+func (*shop) Attend(int64)                  {}
 
 func onBoth(t *testing.T, test func(t *testing.T, s *shop)) {
 	t.Helper()
-	for name, database := range map[string]func(testing.TB) string{"PostgreSQL": testkit.Postgres, "SQLite": testkit.SQLite} {
+	for name, database := range map[string]func(testing.TB) string{"PostgreSQL": storetest.Postgres, "SQLite": storetest.SQLite} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			test(t, newShop(t, database(t)))
@@ -291,7 +295,7 @@ func TestGroupBecomesASupergroup(t *testing.T) {
 
 // Telegram's answer to the send is the first to tell that the group has moved.
 func TestSendFindsThatTheGroupHasMoved(t *testing.T) {
-	s := newShop(t, testkit.SQLite(t))
+	s := newShop(t, storetest.SQLite(t))
 	group, err := s.sim.AddChat(botapi.Group{Title: "Cactus lovers", Members: []int64{5001}, Bots: []botapi.ChatBot{{ID: botNumber}}})
 	require.NoError(t, err)
 	s.worker("w1")
@@ -313,6 +317,60 @@ func TestSendFindsThatTheGroupHasMoved(t *testing.T) {
 		}
 	}
 	assert.LessOrEqual(t, notices, 2, "the move is told once, beside the bot's arrival")
+}
+
+// A group that moves while something is being sent to it loses nothing, repeats
+// nothing and keeps its order: what Telegram refuses for the old address goes to
+// the new one, and what it took there stays, even if nobody was told so.
+func TestGroupMovesWhileSendsAreInFlight(t *testing.T) {
+	for kind, want := range map[botapi.FaultKind]domain.MessageStatus{
+		botapi.FaultDelay:      domain.StatusSent,    // Telegram looks at it after the move
+		botapi.FaultAcceptHang: domain.StatusUnknown, // it took it before, and its answer is lost
+	} {
+		t.Run(string(kind), func(t *testing.T) {
+			onBoth(t, func(t *testing.T, s *shop) {
+				group, err := s.sim.AddChat(botapi.Group{Title: "Cactus lovers", Members: []int64{5001}, Bots: []botapi.ChatBot{{ID: botNumber}}})
+				require.NoError(t, err)
+				s.worker("w1")
+				before := s.message(group.ID, s.says(group.ID, botapi.Incoming{Text: "hello all"}), nil)
+				fault, err := s.sim.SetFault(botapi.Fault{Kind: kind, Method: "sendMessage", Count: 1, Delay: time.Minute})
+				require.NoError(t, err)
+				var sent []domain.Message
+				for i := range 3 {
+					sent = append(sent, s.send(inbox.SendInput{ChatID: before.ChatID, Content: fmt.Sprint("answer ", i)}))
+				}
+				testkit.Eventually(t, "the first to be under way", func() bool {
+					return slices.ContainsFunc(s.sim.Faults(), func(f botapi.Fault) bool { return f.ID == fault && f.Used == 1 })
+				})
+				next, err := s.sim.Migrate(group.ID)
+				require.NoError(t, err)
+				after := s.message(next, s.says(next, botapi.Incoming{Text: "still here"}), nil)
+				require.Equal(t, before.ChatID, after.ChatID, "the move is known")
+				require.NoError(t, s.sim.ClearFault(fault))
+
+				s.settled(sent[0].ID, want)
+				last := s.settled(sent[2].ID, domain.StatusSent)
+				s.settled(sent[1].ID, domain.StatusSent)
+				assert.Equal(t, "answer 2", s.shown(next, last).Message.Text)
+				var arrived []string
+				for _, chat := range []int64{group.ID, next} {
+					talk, err := s.sim.Conversation(botNumber, chat)
+					require.NoError(t, err)
+					for _, c := range talk.Messages {
+						if strings.HasPrefix(c.Message.Text, "answer") {
+							arrived = append(arrived, c.Message.Text)
+						}
+					}
+				}
+				assert.Equal(t, []string{"answer 0", "answer 1", "answer 2"}, arrived)
+				chats := map[int64]bool{}
+				for _, m := range s.all() {
+					chats[m.ChatID] = true
+				}
+				assert.Len(t, chats, 1, "it is one chat")
+			})
+		})
+	}
 }
 
 // Whatever happens between Telegram and the database, every message is stored
@@ -368,7 +426,7 @@ func TestNothingLostNothingTwice(t *testing.T) {
 
 // A send whose answer was lost is unknown, and is not repeated.
 func TestLostAnswerIsNotRepeated(t *testing.T) {
-	s := newShop(t, testkit.SQLite(t))
+	s := newShop(t, storetest.SQLite(t))
 	s.worker("w1")
 	first := s.message(5001, s.says(5001, botapi.Incoming{Text: "hello"}), nil)
 	for kind, status := range map[botapi.FaultKind]domain.MessageStatus{
@@ -386,7 +444,7 @@ func TestLostAnswerIsNotRepeated(t *testing.T) {
 // What waits in the outbox leaves as fast as Telegram takes it, in order, and
 // the simulator, which enforces Telegram's limits, refuses none of it.
 func TestQueuedMessagesKeepTelegramsLimits(t *testing.T) {
-	for name, database := range map[string]func(testing.TB) string{"PostgreSQL": testkit.Postgres, "SQLite": testkit.SQLite} {
+	for name, database := range map[string]func(testing.TB) string{"PostgreSQL": storetest.Postgres, "SQLite": storetest.SQLite} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			const customers, each, many = 30, 3, 8

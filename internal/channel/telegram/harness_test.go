@@ -354,6 +354,8 @@ func (h *house) Ready() {
 	}
 }
 
+func (*house) Typing(context.Context, string, string, bool) {}
+
 func (h *house) OpenMedia(_ context.Context, id int64) (io.ReadCloser, domain.Media, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -20,6 +20,8 @@ var (
 	errDoubted = errors.New("the token is in doubt")
 	// errShrunk: the answer could not be read; fewer updates are asked for.
 	errShrunk = errors.New("fewer updates are asked for")
+	// errOverdue: no answer came in all the time that there was for it.
+	errOverdue = errors.New("the time for an answer is over")
 )
 
 // storeError is a batch that could not be committed.
@@ -36,17 +38,26 @@ const storeTries = 5
 // poll fetches updates, waits for some if there are none, and commits them
 // together with the offset behind them. Telegram forgets updates only when the
 // next poll names that offset.
+//
+// Updates that give no new offset would be handed out again at once, for ever:
+// they are stored, and are trouble, until others behind them take them along.
 func (s *Session) poll(ctx context.Context) error {
+	waits := !s.quick
 	list, err := s.fetch(ctx)
 	if err != nil {
 		return err
 	}
-	s.polled(ctx)
 	if len(list) == 0 {
+		s.polled(ctx, waits)
 		s.told, s.tries, s.batch = true, 0, maxBatch
 		return nil
 	}
+	s.batch = min(2*s.batch, maxBatch)
 	batch, callbacks := s.convert(list)
+	stuck := batch.Position == s.position
+	if !stuck {
+		s.polled(ctx, false)
+	}
 	s.tries++
 	batch.LastTry = s.tries >= storeTries
 	if err := s.intake.ReceiveBatch(ctx, batch); err != nil {
@@ -58,6 +69,9 @@ func (s *Session) poll(ctx context.Context) error {
 		case s.answers <- id:
 		default: // the customer's app stops waiting by itself
 		}
+	}
+	if stuck {
+		return &transportError{written: true, cause: errors.New("the updates have no id behind which there are others"), answer: []byte{}}
 	}
 	return nil
 }
@@ -111,8 +125,16 @@ func (s *Session) fetch(ctx context.Context) ([]json.RawMessage, error) {
 	case errors.As(err, &broken) && broken.answer != nil:
 		return s.malformed(ctx, broken)
 	default:
-		return nil, err
+		return nil, overdue(ctx, err)
 	}
+}
+
+// overdue marks an error of a call that had the time that ctx gave it.
+func overdue(ctx context.Context, err error) error {
+	if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return fmt.Errorf("%w: %w", errOverdue, err)
+	}
+	return err
 }
 
 var updateID = regexp.MustCompile(`"update_id"\s*:\s*([0-9]{1,18})\b`)

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -84,7 +85,7 @@ func NewFactory(o Options) (channel.Factory, error) {
 		}
 		return &Session{
 			host: c.Host, intake: c.Intake, logger: logger, options: o, bot: bot, pace: newPace(),
-			client:  &client{http: shared, api: o.API, files: o.Files, token: token},
+			client: &client{http: shared, api: o.API, files: o.Files, token: token}, clashWindow: clashWindow,
 			answers: make(chan string, maxAnswers), wait: backoff{least: o.MinWait, most: o.MaxWait},
 		}, nil
 	}, nil
@@ -102,16 +103,19 @@ type Session struct {
 	answers chan string // callback queries to answer
 
 	// What follows belongs to Run.
-	position string // where the intake goes on; empty at the very first
-	told     bool   // Telegram has answered a request that named the position
-	batch    int    // how many updates to ask for
-	tries    int    // of storing the present updates
-	failures int    // of calls since a poll last succeeded
-	quick    bool   // the next poll shall not wait for updates
-	rival    bool   // another program polls, too
-	greeting string // what to show once a poll has succeeded; empty: it is shown
+	position string        // where the intake goes on; empty at the very first
+	told     bool          // Telegram has answered a request that named the position
+	batch    int           // how many updates to ask for
+	tries    int           // of storing the present updates
+	failures int           // of calls since a poll last succeeded
+	quick    bool          // the next poll shall not wait for updates
+	rival    *channel.Down // on show: another program polls, too; nil: none
+	clashes  []time.Time   // when our polls were ended by another one's, of late
+	greeting string        // what to show once a poll has succeeded; empty: it is shown
 	wait     backoff
 	ready    bool
+
+	clashWindow time.Duration // the constant, but for tests
 
 	mu      sync.Mutex // guards what follows
 	doubted bool       // an answer to a send says that the token is bad
@@ -120,6 +124,10 @@ type Session struct {
 
 // maxBatch is the most that getUpdates gives.
 const maxBatch = 100
+
+// clashWindow is how far conflicts may be apart to be those of one rival. It is
+// longer than any program waits between two polls.
+const clashWindow = 5 * time.Minute
 
 // backoff grows from least to most by doubling.
 type backoff struct{ least, most, next time.Duration }
@@ -208,11 +216,11 @@ func (s *Session) open(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	if _, err := s.client.call(ctx, "deleteWebhook", nil); err != nil {
-		return err
+		return overdue(ctx, err)
 	}
 	var who me
 	if err := s.client.decode(ctx, &who, "getMe", nil); err != nil {
-		return err
+		return overdue(ctx, err)
 	}
 	if who.ID != s.bot {
 		return &transportError{cause: fmt.Errorf("the answer is of bot %d", who.ID)}
@@ -220,7 +228,7 @@ func (s *Session) open(ctx context.Context) error {
 	s.greeting = "Connected as " + fullName(who.Name, "", "") + " (@" + cut(clean(who.Username), maxUsername) + ")."
 	// A rival's poll is ended by ours, and ends ours in turn: that it is gone
 	// shows only when ours has waited undisturbed.
-	s.quick = !s.rival
+	s.quick = s.rival == nil
 	if !s.ready {
 		s.ready = true
 		s.host.Ready()
@@ -229,14 +237,28 @@ func (s *Session) open(ctx context.Context) error {
 	return nil
 }
 
-// polled notes that a poll has succeeded.
-func (s *Session) polled(ctx context.Context) {
-	s.failures, s.quick, s.rival = 0, false, false
+// polled notes that a poll has succeeded; waited tells that it was open for its
+// whole time. A rival is not gone when polls succeed: on a busy bot they do
+// between the conflicts. It is when one was left alone, or none was disturbed for
+// long.
+func (s *Session) polled(ctx context.Context, waited bool) {
+	s.failures, s.quick = 0, false
 	s.wait.reset()
+	if s.rival != nil && !waited && s.clashed(time.Now()) > 0 {
+		s.show(ctx, s.rival.State, s.rival.Code, s.rival.Reason) // another failure may be on show
+		return
+	}
+	s.rival = nil
 	if s.greeting != "" {
 		s.show(ctx, domain.ChannelConnected, "", s.greeting)
 		s.greeting = ""
 	}
+}
+
+// clashed counts the conflicts of late.
+func (s *Session) clashed(now time.Time) int {
+	s.clashes = slices.DeleteFunc(s.clashes, func(at time.Time) bool { return now.Sub(at) > s.clashWindow })
+	return len(s.clashes)
 }
 
 // trouble shows and waits out what keeps the bot from its updates. again says
@@ -262,7 +284,11 @@ func (s *Session) trouble(ctx context.Context, err error) (again bool, down *cha
 	if down.Permanent {
 		return true, down
 	}
-	s.rival = down.Code == codeConflict
+	clashes := 0
+	if down.Code == codeConflict {
+		s.clashes = append(s.clashes, time.Now())
+		clashes = s.clashed(time.Now())
+	}
 	wait := s.wait.take()
 	var said *apiError
 	if errors.As(err, &said) && said.retryAfter > 0 {
@@ -270,10 +296,14 @@ func (s *Session) trouble(ctx context.Context, err error) (again bool, down *cha
 	}
 	s.logger.WarnContext(ctx, "updates cannot be fetched", slog.String("code", down.Code), slog.Int("failures", s.failures), slog.Any("error", err))
 	// One failure alone is no news: a connection breaks, and the poll of the
-	// worker that had the bot before us may still be open.
-	if s.failures > 1 || !s.ready || down.Code == codeFlood {
+	// worker that had the bot before us may still be open. But long silence is,
+	// and so are conflicts between polls that succeed.
+	if s.failures > 1 || clashes > 1 || !s.ready || down.Code == codeFlood || errors.Is(err, errOverdue) {
 		s.show(ctx, down.State, down.Code, down.Reason)
 		again = true // a success shows it as connected
+		if down.Code == codeConflict {
+			s.rival = down
+		}
 	}
 	pause(ctx, wait)
 	return again || down.Code == codeWebhook, nil

@@ -2,9 +2,11 @@ package telegram
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -195,6 +197,155 @@ func TestAnswerThatCannotBeRead(t *testing.T) {
 	}
 }
 
+// An update without an id cannot be confirmed. It is kept, shown and asked for
+// less and less often, and it stands in nobody's way.
+func TestUpdateWithoutAnID(t *testing.T) {
+	for name, broken := range map[string]string{
+		"none":     `{"message":{"message_id":1,"date":1769860800,"chat":{"id":42,"type":"private"},"text":"?"}}`,
+		"a word":   `{"update_id":"next","message":{}}`,
+		"negative": `{"update_id":-5}`,
+		"a number": `7`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			a, h := newBotAPI(t), newHouse()
+			a.mu.Lock()
+			a.updates = append(a.updates, json.RawMessage(broken))
+			a.mu.Unlock()
+			run(t, a.open(t, h, func(o *Options) { o.MinWait, o.MaxWait = 20*time.Millisecond, 100*time.Millisecond }))
+			h.state(t, domain.ChannelError, codeMalformed)
+			began, before := time.Now(), len(a.of("getUpdates"))
+			for range 5 {
+				batch := receive(t, h.arrived)
+				require.Len(t, batch.Items, 1)
+				assert.Equal(t, broken, string(batch.Items[0].Raw))
+				assert.Error(t, batch.Items[0].Poison)
+			}
+			polls := len(a.of("getUpdates")) - before
+			assert.LessOrEqual(t, polls, 5+int(time.Since(began)/(80*time.Millisecond)), "it waits between its polls")
+
+			last := a.pushText(2, "behind it")
+			for {
+				if batch := receive(t, h.arrived); len(batch.Items) == 2 {
+					assert.Equal(t, fmt.Sprint(last+1), batch.Position)
+					break
+				}
+			}
+			h.state(t, domain.ChannelConnected, "")
+			a.until(t, "the confirmation", func() bool { return a.waiting() == 0 })
+			assert.Equal(t, []string{"behind it"}, h.texts())
+		})
+	}
+}
+
+// After an answer that could not be read, as many updates as before are asked for
+// again, also when there are always some.
+func TestBatchGrowsAgain(t *testing.T) {
+	a, h := newBotAPI(t), newHouse()
+	fresh := func(w http.ResponseWriter, _ *http.Request) {
+		a.mu.Lock()
+		a.nextID++
+		id := a.nextID
+		a.mu.Unlock()
+		_, _ = fmt.Fprintf(w, `{"ok":true,"result":[{"update_id":%d}]}`, id)
+	}
+	a.script("getUpdates", append(times(2, says(200, "[[[")), times(9, fresh)...)...)
+	run(t, a.open(t, h, nil))
+	a.until(t, "many polls", func() bool { return len(a.of("getUpdates")) >= 11 })
+	var limits []string
+	for _, c := range a.of("getUpdates")[:11] {
+		limits = append(limits, c.params["limit"])
+	}
+	assert.Equal(t, []string{"100", "10", "1", "2", "4", "8", "16", "32", "64", "100", "100"}, limits)
+}
+
+// contested is a bot that gets an update with every poll that no rival ends.
+type contested struct {
+	*botAPI
+
+	busy, rival atomic.Bool
+	polls       atomic.Int64
+}
+
+func contend(t *testing.T) *contested {
+	t.Helper()
+	c := &contested{botAPI: newBotAPI(t)}
+	c.busy.Store(true)
+	c.rival.Store(true)
+	c.script("getUpdates", times(100_000, func(w http.ResponseWriter, r *http.Request) {
+		switch n := c.polls.Add(1); {
+		case c.rival.Load() && n%2 == 0:
+			fails(409, "Conflict: terminated by other getUpdates request; make sure that only one bot instance is running", "")(w, r)
+		case c.busy.Load():
+			c.pushText(int(n), "news")
+			passOn(c.botAPI)(w, r)
+		default:
+			passOn(c.botAPI)(w, r)
+		}
+	})...)
+	return c
+}
+
+// stays checks that the bot is shown in no other state while it is polled so
+// many more times.
+func (c *contested) stays(t *testing.T, h *house, state domain.ChannelState, polls int64) {
+	t.Helper()
+	end := c.polls.Load() + polls
+	c.until(t, "more polls", func() bool { return c.polls.Load() >= end })
+	for {
+		select {
+		case told := <-h.told:
+			require.Equal(t, state, told.State)
+		default:
+			return
+		}
+	}
+}
+
+// With a rival at a busy bot every conflict is followed by a poll that brings
+// something. It is shown all the same, until a poll has waited undisturbed.
+func TestConflictBesideTraffic(t *testing.T) {
+	c, h := contend(t), newHouse()
+	h.arrived = make(chan domain.Batch, 100_000)
+	run(t, c.open(t, h, nil))
+	h.state(t, domain.ChannelConflict, codeConflict)
+	c.stays(t, h, domain.ChannelConflict, 40)
+	c.rival.Store(false)
+	c.stays(t, h, domain.ChannelConflict, 20) // what a busy bot brings says nothing of rivals
+	c.busy.Store(false)
+	h.state(t, domain.ChannelConnected, "")
+	c.until(t, "all to be confirmed", func() bool { return c.waiting() == 0 })
+	assert.NotEmpty(t, h.texts(), "what it gets it keeps")
+
+	// It comes back: now one conflict is enough.
+	c.rival.Store(true)
+	h.state(t, domain.ChannelConflict, codeConflict)
+}
+
+// On a bot that is always busy no poll ever waits: the rival is gone when there
+// was no conflict for long.
+func TestRivalIsForgottenInTime(t *testing.T) {
+	c, h := contend(t), newHouse()
+	h.arrived = make(chan domain.Batch, 100_000)
+	s := c.open(t, h, nil)
+	s.clashWindow = 300 * time.Millisecond
+	run(t, s)
+	h.state(t, domain.ChannelConflict, codeConflict)
+	c.rival.Store(false)
+	c.until(t, "it to be connected", func() bool {
+		for {
+			select {
+			case told := <-h.told:
+				if told.State == domain.ChannelConnected {
+					return true
+				}
+			default:
+				return false
+			}
+		}
+	})
+}
+
 // A failure that passes is shown, waited out, and over when a poll succeeds.
 func TestCodedStates(t *testing.T) {
 	rival := fails(409, "Conflict: terminated by other getUpdates request; make sure that only one bot instance is running", "")
@@ -306,13 +457,14 @@ func TestNobodyListens(t *testing.T) {
 	require.NoError(t, stop())
 }
 
-// An endpoint that never answers costs the time-out, and a session that is
-// ended ends at once.
+// An endpoint that does not answer is shown as soon as it has had its time, and a
+// session that is ended ends at once.
 func TestHangingEndpoint(t *testing.T) {
 	a, h := newBotAPI(t), newHouse()
-	a.script("getUpdates", hangs)
-	run(t, a.open(t, h, func(o *Options) { o.Grace = 50 * time.Millisecond }))
-	a.until(t, "another try", func() bool { return len(a.of("getUpdates")) >= 2 })
+	run(t, a.open(t, h, func(o *Options) { o.Grace = 500 * time.Millisecond }))
+	h.state(t, domain.ChannelConnected, "")
+	a.script("getUpdates", hangs) // once: one silence of this length is news enough
+	h.state(t, domain.ChannelError, codeUnreachable)
 	h.state(t, domain.ChannelConnected, "")
 
 	a2, h2 := newBotAPI(t), newHouse()

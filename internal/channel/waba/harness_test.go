@@ -129,6 +129,8 @@ func (s *stage) SetStatus(_ context.Context, state domain.ChannelState, code, re
 
 func (s *stage) Ready() { close(s.ready) }
 
+func (*stage) Typing(context.Context, string, string, bool) {}
+
 func (s *stage) OpenMedia(_ context.Context, id int64) (io.ReadCloser, domain.Media, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -1,8 +1,6 @@
 package cloudapi
 
 import (
-	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -10,154 +8,72 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"switchboard/internal/simulator/console"
 )
 
-// controlRoute is a line of the control API and of its listing.
-type controlRoute struct {
-	method, path, what string
-	do                 func(r *http.Request) (any, error)
-}
-
-// controlTable is the whole control API; the listing at /control/ is made from it.
-func (s *Server) controlTable() []controlRoute {
-	const conv = "/control/numbers/{number}/customers/{customer}"
-	return []controlRoute{
-		{"GET", "/control/numbers", "numbers with their credentials → [Number]", s.ctlNumbers},
-		{"POST", "/control/numbers", "Number → Number; registers or replaces", s.ctlAddNumber},
-		{"GET", "/control/numbers/{number}", "→ Number", s.ctlNumber},
-		{"PATCH", "/control/numbers/{number}", "some fields of Number → Number", s.ctlPatchNumber},
-		{"DELETE", "/control/numbers/{number}", "forget the number", s.ctlRemoveNumber},
-		{"POST", "/control/numbers/{number}/verify", "Meta's GET verification of the webhook → {ok, url, httpStatus, error}", s.ctlVerify},
-		{"POST", "/control/numbers/{number}/redeliver", "attempt what waits for its webhook now", s.ctlRedeliver},
-		{"POST", "/control/numbers/{number}/webhook", "any body: posted as it is, signed correctly", s.ctlDeliver},
-		{"POST", "/control/numbers/{number}/media", "file as the body (Content-Type, ?filename=) → {id}; for a customer's message", s.ctlUpload},
-		{"GET", "/control/numbers/{number}/templates", "→ [Template]", s.ctlTemplates},
-		{"PUT", "/control/numbers/{number}/templates", "[Template]: replaces the business account's", s.ctlSetTemplates},
-		{"GET", "/control/customers", "→ [Customer]", s.ctlCustomers},
-		{"POST", "/control/customers", "{waId, name?, unreachable?} → Customer; adds or changes", s.ctlAddCustomer},
-		{"GET", conv + "/messages", "→ Conversation {customer, windowOpen, typingUntil, messages}", s.ctlConversation},
-		{"POST", conv + "/messages", "Incoming {type, text?, media?, …, replyTo?} → {id}; the customer sends it", s.ctlCustomerSend},
-		{"POST", conv + "/reactions", "{messageId, emoji} → {id}; an empty emoji removes it", s.ctlReact},
-		{"POST", conv + "/read", "{upTo?} → {read: n}; the customer reads the business's messages", s.ctlRead},
-		{"POST", conv + "/typing", "the customer types; the Cloud API has no webhook for it → {webhook: false}", s.ctlTyping},
-		{"POST", conv + "/window", "{open: bool}: open or close the 24-hour window", s.ctlWindow},
-		{"POST", "/control/messages/{id}/status", "{status, code?}: report a status of a business's message", s.ctlStatus},
-		{"GET", "/control/faults", "→ [Fault]", s.ctlFaults},
-		{"POST", "/control/faults", "Fault {kind, phoneNumberId?, count?, …} → {id}", s.ctlSetFault},
-		{"DELETE", "/control/faults", "clear all faults", s.ctlClearFaults},
-		{"DELETE", "/control/faults/{id}", "clear one", s.ctlClearFault},
-		{"GET", "/control/ledger", "?phoneNumberId=&kind=&after=&limit= → {entries, counts, pending}", s.ctlLedger},
-		{"GET", "/control/ledger/messages/{id}", "→ MessageSummary {attempts, acked, ackedStatuses}", s.ctlSummary},
-		{"DELETE", "/control/ledger", "forget all entries and counts", s.ctlResetLedger},
-		{"GET", "/control/idle", "?timeoutMs= (default 10000) answers when no webhook waits, or 504", s.ctlIdle},
-	}
-}
-
-const controlNote = `WhatsApp Cloud API simulator: control API
+const controlNote = `WhatsApp Business simulator (Cloud API): control API
 
 JSON in and out. Errors: {"error": "one sentence"} with 400, 403, 404, 413, 422, 503 or 504.
 {number} is a phone number id, {customer} a phone number in digits.
 
 `
 
+// controlRoutes is the whole control API.
 func (s *Server) controlRoutes() http.Handler {
-	mux := http.NewServeMux()
-	var listing strings.Builder
-	listing.WriteString(controlNote)
-	for _, rt := range s.controlTable() {
-		mux.HandleFunc(rt.method+" "+rt.path, controlHandler(rt.do))
-		fmt.Fprintf(&listing, "%-7s%-58s %s\n", rt.method, rt.path, rt.what)
-	}
-	fmt.Fprintf(&listing, "%-7s%-58s %s\n", "GET", "/control/media/{media}", "the bytes of a file")
-	fmt.Fprintf(&listing, "%-7s%-58s %s\n", "GET", "/control/events", "server-sent events: message, typing, customer, number, faults, ledger")
-	fmt.Fprintf(&listing, "\nKinds of faults: %v\n", allFaults)
-	mux.HandleFunc("GET /control/media/{media}", s.serveControlMedia)
-	mux.HandleFunc("GET /control/events", s.serveEvents)
-	mux.HandleFunc("GET /control/{$}", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-		_, _ = io.WriteString(w, listing.String())
-	})
-	mux.HandleFunc("/control/", func(w http.ResponseWriter, r *http.Request) {
-		writeControl(w, http.StatusNotFound, map[string]string{"error": "no such route: " + r.Method + " " + r.URL.Path + "; GET /control/ lists them"})
-	})
-	// A page of another origin must not act through the browser of whoever runs the simulator.
-	return http.NewCrossOriginProtection().Handler(mux)
+	const conv = "/control/numbers/{number}/customers/{customer}"
+	api := console.NewAPI(controlNote, 58, controlLimit)
+	api.Handle("GET", "/control/numbers", "numbers with their credentials → [Number]", s.ctlNumbers)
+	api.Handle("POST", "/control/numbers", "Number → Number; registers or replaces", s.ctlAddNumber)
+	api.Handle("GET", "/control/numbers/{number}", "→ Number", s.ctlNumber)
+	api.Handle("PATCH", "/control/numbers/{number}", "some fields of Number → Number", s.ctlPatchNumber)
+	api.Handle("DELETE", "/control/numbers/{number}", "forget the number", s.ctlRemoveNumber)
+	api.Handle("POST", "/control/numbers/{number}/verify", "Meta's GET verification of the webhook → {ok, url, httpStatus, error}", s.ctlVerify)
+	api.Handle("POST", "/control/numbers/{number}/redeliver", "attempt what waits for its webhook now", s.ctlRedeliver)
+	api.Handle("POST", "/control/numbers/{number}/webhook", "any body: posted as it is, signed correctly", s.ctlDeliver)
+	api.Handle("POST", "/control/numbers/{number}/media", "file as the body (Content-Type, ?filename=) → {id}; for a customer's message", s.ctlUpload)
+	api.Handle("GET", "/control/numbers/{number}/templates", "→ [Template]", s.ctlTemplates)
+	api.Handle("PUT", "/control/numbers/{number}/templates", "[Template]: replaces the business account's", s.ctlSetTemplates)
+	api.Handle("GET", "/control/customers", "→ [Customer]", s.ctlCustomers)
+	api.Handle("POST", "/control/customers", "{waId, name?, unreachable?} → Customer; adds or changes", s.ctlAddCustomer)
+	api.Handle("GET", conv+"/messages", "→ Conversation {customer, windowOpen, typingUntil, messages}", s.ctlConversation)
+	api.Handle("POST", conv+"/messages", "Incoming {type, text?, media?, …, replyTo?} → {id}; the customer sends it", s.ctlCustomerSend)
+	api.Handle("POST", conv+"/reactions", "{messageId, emoji} → {id}; an empty emoji removes it", s.ctlReact)
+	api.Handle("POST", conv+"/read", "{upTo?} → {read: n}; the customer reads the business's messages", s.ctlRead)
+	api.Handle("POST", conv+"/typing", "the customer types; the Cloud API has no webhook for it → {webhook: false}", s.ctlTyping)
+	api.Handle("POST", conv+"/window", "{open: bool}: open or close the 24-hour window", s.ctlWindow)
+	api.Handle("POST", "/control/messages/{id}/status", "{status, code?}: report a status of a business's message", s.ctlStatus)
+	api.Handle("GET", "/control/faults", "→ [Fault]", s.ctlFaults)
+	api.Handle("POST", "/control/faults", "Fault {kind, phoneNumberId?, count?, …} → {id}", s.ctlSetFault)
+	api.Handle("DELETE", "/control/faults", "clear all faults", s.ctlClearFaults)
+	api.Handle("DELETE", "/control/faults/{id}", "clear one", s.ctlClearFault)
+	api.Handle("GET", "/control/ledger", "?phoneNumberId=&kind=&after=&limit= → {entries, counts, pending}", s.ctlLedger)
+	api.Handle("GET", "/control/ledger/messages/{id}", "→ MessageSummary {attempts, acked, ackedStatuses}", s.ctlSummary)
+	api.Handle("DELETE", "/control/ledger", "forget all entries and counts", s.ctlResetLedger)
+	api.Handle("GET", "/control/idle", "?timeoutMs= (default 10000) answers when no webhook waits, or 504", s.ctlIdle)
+	api.HandleRaw("GET", "/control/media/{media}", "the bytes of a file", s.serveControlMedia)
+	api.HandleRaw("GET", "/control/events", "server-sent events: message, typing, customer, number, faults, ledger",
+		s.events.ServeHTTP)
+	api.Answer(http.StatusNotFound, ErrNotFound)
+	api.Answer(http.StatusUnprocessableEntity, ErrInvalid)
+	api.Answer(http.StatusServiceUnavailable, ErrQueueFull, ErrClosed)
+	api.Answer(http.StatusGatewayTimeout, errTimeout)
+	return api.Handler(fmt.Sprintf("\nKinds of faults: %v\n", allFaults))
 }
 
-func writeControl(w http.ResponseWriter, status int, v any) {
-	b, err := marshalPlain(v)
-	if err != nil {
-		status, b = http.StatusInternalServerError, []byte(`{"error":"the answer could not be encoded"}`)
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.Header().Set("Cache-Control", "no-store")
-	w.Header().Set("X-Content-Type-Options", "nosniff")
-	w.WriteHeader(status)
-	_, _ = w.Write(append(b, '\n'))
-}
+var errTimeout = errors.New("webhooks are still waiting")
 
-var (
-	errBadJSON = errors.New("the body is not the JSON that is wanted")
-	errTimeout = errors.New("webhooks are still waiting")
-)
-
-func controlHandler(do func(*http.Request) (any, error)) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
-		limit := int64(maxJSON)
-		if strings.HasSuffix(r.URL.Path, "/media") {
-			limit = maxMedia
-		} else if strings.HasSuffix(r.URL.Path, "/webhook") {
-			limit = 3 << 20 // Meta's largest payload
-		} else if strings.HasSuffix(r.URL.Path, "/messages") {
-			limit = maxMedia / 3 * 4 // media as base64
-		}
-		r.Body = http.MaxBytesReader(w, r.Body, limit)
-		v, err := do(r)
-		if err != nil {
-			writeControl(w, controlStatus(err), map[string]string{"error": err.Error()})
-			return
-		}
-		if v == nil {
-			v = map[string]bool{"ok": true}
-		}
-		writeControl(w, http.StatusOK, v)
-	}
-}
-
-func controlStatus(err error) int {
-	var tooLarge *http.MaxBytesError
+// controlLimit is how many bytes the body of a request to the path may have.
+func controlLimit(path string) int64 {
 	switch {
-	case errors.As(err, &tooLarge):
-		return http.StatusRequestEntityTooLarge
-	case errors.Is(err, errBadJSON):
-		return http.StatusBadRequest
-	case errors.Is(err, ErrNotFound):
-		return http.StatusNotFound
-	case errors.Is(err, ErrInvalid):
-		return http.StatusUnprocessableEntity
-	case errors.Is(err, ErrQueueFull), errors.Is(err, ErrClosed):
-		return http.StatusServiceUnavailable
-	case errors.Is(err, errTimeout):
-		return http.StatusGatewayTimeout
+	case strings.HasSuffix(path, "/media"):
+		return maxMedia
+	case strings.HasSuffix(path, "/webhook"):
+		return 3 << 20 // Meta's largest payload
+	case strings.HasSuffix(path, "/messages"):
+		return maxMedia / 3 * 4 // media as base64
 	}
-	return http.StatusInternalServerError
-}
-
-// readControl decodes the body strictly: the control API is for people and tests, whose typing errors should show.
-func readControl(r *http.Request, v any) error {
-	body, err := io.ReadAll(r.Body)
-	if err != nil {
-		return fmt.Errorf("read the body: %w", err)
-	}
-	dec := json.NewDecoder(bytes.NewReader(body))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(v); err != nil {
-		return fmt.Errorf("%w: %w", errBadJSON, err)
-	}
-	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return fmt.Errorf("%w: something follows the value", errBadJSON)
-	}
-	return nil
+	return maxJSON
 }
 
 func (s *Server) ctlNumbers(*http.Request) (any, error) { return s.Numbers(), nil }
@@ -174,7 +90,7 @@ func (s *Server) ctlNumber(r *http.Request) (any, error) { return s.findNumber(r
 
 func (s *Server) ctlAddNumber(r *http.Request) (any, error) {
 	var n Number
-	if err := readControl(r, &n); err != nil {
+	if err := console.Read(r, &n); err != nil {
 		return nil, err
 	}
 	if err := s.AddNumber(n); err != nil {
@@ -190,7 +106,7 @@ func (s *Server) ctlPatchNumber(r *http.Request) (any, error) {
 		return nil, err
 	}
 	n.AutoStatuses = append([]string{}, n.AutoStatuses...) // decoding must not write into the registered one
-	if err := readControl(r, &n); err != nil {
+	if err := console.Read(r, &n); err != nil {
 		return nil, err
 	}
 	n.PhoneNumberID = r.PathValue("number")
@@ -245,7 +161,7 @@ func (s *Server) ctlSetTemplates(r *http.Request) (any, error) {
 		return nil, err
 	}
 	var list []Template
-	if err := readControl(r, &list); err != nil {
+	if err := console.Read(r, &list); err != nil {
 		return nil, err
 	}
 	return nil, s.SetTemplates(n.BusinessAccountID, list)
@@ -255,7 +171,7 @@ func (s *Server) ctlCustomers(*http.Request) (any, error) { return s.Customers()
 
 func (s *Server) ctlAddCustomer(r *http.Request) (any, error) {
 	var c Customer
-	if err := readControl(r, &c); err != nil {
+	if err := console.Read(r, &c); err != nil {
 		return nil, err
 	}
 	c.WaID = digits(c.WaID)
@@ -268,7 +184,7 @@ func (s *Server) ctlConversation(r *http.Request) (any, error) {
 
 func (s *Server) ctlCustomerSend(r *http.Request) (any, error) {
 	var in Incoming
-	if err := readControl(r, &in); err != nil {
+	if err := console.Read(r, &in); err != nil {
 		return nil, err
 	}
 	return s.sent(r, in)
@@ -281,7 +197,7 @@ func (s *Server) sent(r *http.Request, in Incoming) (any, error) {
 
 func (s *Server) ctlReact(r *http.Request) (any, error) {
 	var in IncomingReact
-	if err := readControl(r, &in); err != nil {
+	if err := console.Read(r, &in); err != nil {
 		return nil, err
 	}
 	return s.sent(r, Incoming{Type: "reaction", Reaction: &in})
@@ -291,7 +207,7 @@ func (s *Server) ctlRead(r *http.Request) (any, error) {
 	var in struct {
 		UpTo string `json:"upTo"`
 	}
-	if err := readControl(r, &in); err != nil {
+	if err := console.Read(r, &in); err != nil {
 		return nil, err
 	}
 	n, err := s.CustomerRead(r.PathValue("number"), r.PathValue("customer"), in.UpTo)
@@ -309,7 +225,7 @@ func (s *Server) ctlWindow(r *http.Request) (any, error) {
 	var in struct {
 		Open bool `json:"open"`
 	}
-	if err := readControl(r, &in); err != nil {
+	if err := console.Read(r, &in); err != nil {
 		return nil, err
 	}
 	return nil, s.SetWindow(r.PathValue("number"), r.PathValue("customer"), in.Open)
@@ -320,7 +236,7 @@ func (s *Server) ctlStatus(r *http.Request) (any, error) {
 		Status string `json:"status"`
 		Code   int    `json:"code"`
 	}
-	if err := readControl(r, &in); err != nil {
+	if err := console.Read(r, &in); err != nil {
 		return nil, err
 	}
 	return nil, s.SetStatus(r.PathValue("id"), in.Status, in.Code)
@@ -330,7 +246,7 @@ func (s *Server) ctlFaults(*http.Request) (any, error) { return s.Faults(), nil 
 
 func (s *Server) ctlSetFault(r *http.Request) (any, error) {
 	var f Fault
-	if err := readControl(r, &f); err != nil {
+	if err := console.Read(r, &f); err != nil {
 		return nil, err
 	}
 	id, err := s.SetFault(f)
@@ -386,17 +302,11 @@ func (s *Server) ctlResetLedger(*http.Request) (any, error) {
 }
 
 func (s *Server) ctlIdle(r *http.Request) (any, error) {
-	timeout := 10 * time.Second
-	if q := r.URL.Query().Get("timeoutMs"); q != "" {
-		ms, err := strconv.Atoi(q)
-		if err != nil || ms < 0 || ms > 600_000 {
-			return nil, fmt.Errorf("%w timeoutMs %q: 0 to 600000", ErrInvalid, q)
-		}
-		timeout = time.Duration(ms) * time.Millisecond
+	ms, err := console.QueryNumber(r, "timeoutMs", 10_000)
+	if err != nil || ms > 600_000 {
+		return nil, fmt.Errorf("%w timeoutMs %q: 0 to 600000", ErrInvalid, r.URL.Query().Get("timeoutMs"))
 	}
-	timer := time.NewTimer(timeout)
-	defer timer.Stop()
-	ctx, cancel := contextUntil(r.Context(), s.done, timer.C)
+	ctx, cancel := console.ContextUntil(r.Context(), s.done, time.Duration(ms)*time.Millisecond)
 	defer cancel()
 	if s.WaitIdle(ctx) != nil {
 		return nil, fmt.Errorf("%d %w", s.Pending(), errTimeout)

@@ -96,7 +96,7 @@ type Location struct {
 type Conversation struct {
 	PhoneNumberID string    `json:"phoneNumberId"`
 	Customer      Customer  `json:"customer"`
-	WindowOpen    bool      `json:"windowOpen"` // free-form messages may be sent
+	WindowOpen    bool      `json:"windowOpen"` // the customer wrote within 24 hours
 	TypingUntil   time.Time `json:"typingUntil,omitzero"`
 	Messages      []Message `json:"messages"` // oldest first
 }
@@ -128,7 +128,7 @@ func (s *Server) customer(waID string) *Customer {
 		c = &Customer{WaID: waID, Name: "+" + waID}
 		s.customers[waID] = c
 		s.people = append(s.people, waID)
-		s.events.publish("customer", *c)
+		s.events.Publish("customer", *c)
 	}
 	return c
 }
@@ -146,7 +146,7 @@ func (s *Server) keep(m *Message) {
 }
 
 // show publishes a message for the page; it needs s.mu.
-func (s *Server) show(m *Message) { s.events.publish("message", m.copy()) }
+func (s *Server) show(m *Message) { s.events.Publish("message", m.copy()) }
 
 func (m *Message) copy() Message {
 	c := *m
@@ -175,7 +175,7 @@ func (s *Server) AddCustomer(c Customer) error {
 		c.Name = "+" + c.WaID
 	}
 	*s.customer(c.WaID) = c
-	s.events.publish("customer", c)
+	s.events.Publish("customer", c)
 	return nil
 }
 
@@ -221,9 +221,6 @@ func (s *Server) Conversation(phoneNumberID, waID string) (Conversation, error) 
 
 // windowOpen says whether the customer wrote within 24 hours; it needs s.mu.
 func (s *Server) windowOpen(number, waID string) bool {
-	if n := s.numbers[number]; n != nil && n.NoWindow {
-		return true
-	}
 	c := s.convs[convKey{number, waID}]
 	return c != nil && !c.lastIn.IsZero() && s.opts.Now().Sub(c.lastIn) < windowLength
 }

@@ -1,14 +1,14 @@
 package cloudapi
 
 import (
-	"bytes"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"fmt"
 	"unicode/utf16"
 	"unicode/utf8"
+
+	"switchboard/internal/simulator/console"
 )
 
 // Sign returns the X-Hub-Signature-256 of a webhook's raw bytes.
@@ -18,21 +18,10 @@ func Sign(appSecret string, body []byte) string {
 	return "sha256=" + hex.EncodeToString(mac.Sum(nil))
 }
 
-// marshalPlain is json.Marshal without the escaping of <, > and &, which Meta does not do.
-func marshalPlain(v any) ([]byte, error) {
-	var buf bytes.Buffer
-	enc := json.NewEncoder(&buf)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(v); err != nil {
-		return nil, err
-	}
-	return bytes.TrimSuffix(buf.Bytes(), []byte("\n")), nil
-}
-
 // marshalMeta encodes as Meta's servers do: non-ASCII as lower-case \uXXXX (surrogate pairs beyond the BMP), and \/.
 // Whoever checks the signature over a re-encoded body instead of the raw bytes fails.
 func marshalMeta(v any) ([]byte, error) {
-	plain, err := marshalPlain(v)
+	plain, err := console.MarshalPlain(v)
 	if err != nil {
 		return nil, err
 	}

@@ -11,6 +11,8 @@ import (
 	"regexp"
 	"strings"
 	"time"
+
+	"switchboard/internal/simulator/console"
 )
 
 // Limits on what is read.
@@ -28,7 +30,7 @@ func lower(s string) string { return strings.ToLower(s) }
 // routes sends a request to the page, the control API, a media link or the Graph API.
 func (s *Server) routes() http.Handler {
 	control := s.controlRoutes()
-	page := s.pageHandler()
+	page := console.Page(pageHTML)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch path := r.URL.Path; {
 		case path == "/" || path == "/favicon.ico":

@@ -94,7 +94,7 @@ func (s *Server) accept(number string, out *outgoing, plan callPlan) (*Message, 
 	}
 	m := out.message(s.templates[n.BusinessAccountID])
 	m.PhoneNumberID, m.At, m.Status = number, s.opts.Now(), "accepted"
-	m.answer = s.windowOpen(number, waID)
+	m.answer = n.NoWindow || s.windowOpen(number, waID)
 	m.conversationID = s.ids.hex(16)
 	m.ID = s.ids.wamid(waID, false)
 	if m.Media != nil && m.Media.ID != "" {
@@ -151,7 +151,7 @@ func (s *Server) undeliverable(n *number, waID, kind string, plan callPlan) int 
 	if c := s.customers[waID]; c != nil && c.Unreachable {
 		return 131026
 	}
-	if kind != "template" && (plan.windowClose != nil || !s.windowOpen(n.PhoneNumberID, waID)) {
+	if kind != "template" && (plan.windowClose != nil || !n.NoWindow && !s.windowOpen(n.PhoneNumberID, waID)) {
 		return 131047
 	}
 	return 0
@@ -314,7 +314,7 @@ func (s *Server) markRead(number string, out outgoing) *graphError {
 	}
 	if out.TypingIndicator != nil {
 		conv.typingUntil = s.opts.Now().Add(typingLength)
-		s.events.publish("typing", map[string]any{
+		s.events.Publish("typing", map[string]any{
 			"phoneNumberId": number, "waId": m.WaID, "forMs": typingLength.Milliseconds(),
 		})
 	}

@@ -60,6 +60,7 @@ func TestEveryTypeCanBeSent(t *testing.T) {
 		`"type":"reaction","reaction":{"message_id":"` + in + `","emoji":"👍"}`,
 		`"type":"reaction","reaction":{"message_id":"` + in + `","emoji":""}`,
 		`"type":"template","template":{"name":"hello_world","language":{"code":"en_US"}}`,
+		`"type":"template","template":{"name":"order_update","language":{"code":"en_US"},"components":[{"type":"body","parameters":[{"type":"text","text":"4711"}]}]}`,
 		`"type":"interactive","interactive":{"type":"button","body":{"text":"?"},"action":{"buttons":[{"type":"reply","reply":{"id":"a","title":"A"}}]}}`,
 		`"type":"interactive","interactive":{"type":"list","body":{"text":"?"},"action":{"button":"Choose","sections":[{"rows":[{"id":"a","title":"A"}]}]}}`,
 		`"type":"text","text":{"body":"quoted"},"context":{"message_id":"` + in + `"}`,
@@ -67,12 +68,12 @@ func TestEveryTypeCanBeSent(t *testing.T) {
 		s.do("POST", messagesPath, `{"messaging_product":"whatsapp","to":"`+customer+`",`+content+`}`).wamid(t)
 	}
 	s.idle()
-	require.Len(t, statuses(t, s.hook.got()), 32)
+	require.Len(t, statuses(t, s.hook.got()), 34)
 	c, err := s.Conversation(phoneID, customer)
 	require.NoError(t, err)
 	require.Empty(t, c.Messages[0].Reactions, "set and removed")
-	require.Len(t, c.Messages, 15)
-	require.Equal(t, in, c.Messages[14].ReplyTo)
+	require.Len(t, c.Messages, 16)
+	require.Equal(t, in, c.Messages[15].ReplyTo)
 }
 
 func TestErrorsHaveMetasShape(t *testing.T) {
@@ -227,6 +228,9 @@ func TestWindow(t *testing.T) {
 	s.idle()
 	got = s.hook.got()
 	require.Equal(t, []string{"sent", "delivered"}, statuses(t, got[len(got)-2:]))
+	conv, err := s.Conversation(phoneID, customer)
+	require.NoError(t, err)
+	require.False(t, conv.WindowOpen) // it is only not enforced
 
 	n.Unregistered = true
 	require.NoError(t, s.AddNumber(n))

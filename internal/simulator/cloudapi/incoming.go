@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"time"
+
+	"switchboard/internal/simulator/console"
 )
 
 // Incoming is what a customer sends. Type chooses which other field is needed.
@@ -223,7 +225,7 @@ func (s *Server) content(n *number, waID string, in Incoming) (json.RawMessage, 
 	if v == nil {
 		return nil, fmt.Errorf("%w message of type %s: the field that holds its content is missing or bad", ErrInvalid, in.Type)
 	}
-	return marshalPlain(v)
+	return console.MarshalPlain(v)
 }
 
 // need is v if ok, else nil.
@@ -295,7 +297,7 @@ func (s *Server) systemContent(waID string, in Incoming) (json.RawMessage, error
 		name = "+" + in.NewWaID
 	}
 	s.customer(in.NewWaID).Name = name
-	return marshalPlain(struct {
+	return console.MarshalPlain(struct {
 		Body string `json:"body"`
 		WaID string `json:"wa_id"`
 		Type string `json:"type"`

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"switchboard/internal/simulator/console"
 )
 
 // Kinds of ledger entries; the field of the same name is set.
@@ -140,12 +142,11 @@ type Ledger struct {
 	onAppend func(Entry) // called in order, under mu; must not block
 
 	mu        sync.Mutex // guards everything below
-	entries   []Entry    // ring of at most limit
-	head      int        // index of the oldest
+	entries   console.Ring[Entry]
 	seq       uint64
-	payloads  []*Delivery // of the newest deliveries
+	payloads  console.Ring[*Delivery] // of the newest deliveries
 	summaries map[string]*MessageSummary
-	known     []string // keys of summaries, oldest first
+	known     console.Ring[string] // keys of summaries, oldest first
 	counts    Counts
 	changed   chan struct{} // closed and replaced by every append
 }
@@ -159,12 +160,7 @@ func (l *Ledger) append(e Entry) {
 	defer l.mu.Unlock()
 	l.seq++
 	e.Seq, e.At = l.seq, l.now().UTC()
-	if len(l.entries) < l.limit {
-		l.entries = append(l.entries, e)
-	} else {
-		l.entries[l.head] = e
-		l.head = (l.head + 1) % l.limit
-	}
+	l.entries.Push(e, l.limit)
 	l.account(e)
 	if l.onAppend != nil {
 		l.onAppend(e.clone())
@@ -232,10 +228,8 @@ func (l *Ledger) accountDelivery(number string, d *Delivery) {
 			sum.AckedStatuses = append(sum.AckedStatuses, st.Status)
 		}
 	}
-	l.payloads = append(l.payloads, d)
-	if len(l.payloads) > payloadsKept {
-		l.payloads[0].Payload = nil
-		l.payloads = l.payloads[1:]
+	if old, full := l.payloads.Push(d, payloadsKept); full {
+		old.Payload = nil
 	}
 }
 
@@ -245,10 +239,8 @@ func (l *Ledger) summary(id, number, direction string) *MessageSummary {
 	}
 	sum := &MessageSummary{ID: id, PhoneNumberID: number, Direction: direction}
 	l.summaries[id] = sum
-	l.known = append(l.known, id)
-	if len(l.known) > l.limit {
-		delete(l.summaries, l.known[0])
-		l.known = l.known[1:]
+	if old, full := l.known.Push(id, l.limit); full {
+		delete(l.summaries, old)
 	}
 	return sum
 }
@@ -275,8 +267,7 @@ func (l *Ledger) Entries(f Filter) []Entry {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	out := []Entry{}
-	for i := range l.entries {
-		e := l.entries[(l.head+i)%len(l.entries)]
+	for e := range l.entries.All {
 		if e.Seq <= f.After || (f.Kind != "" && e.Kind != f.Kind) ||
 			(f.PhoneNumberID != "" && e.PhoneNumberID != f.PhoneNumberID) {
 			continue
@@ -327,7 +318,7 @@ func (l *Ledger) AckedMessages(phoneNumberID string) []string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	var out []string
-	for _, id := range l.known {
+	for id := range l.known.All {
 		sum := l.summaries[id]
 		if sum.Acked && (phoneNumberID == "" || sum.PhoneNumberID == phoneNumberID) {
 			out = append(out, id)
@@ -360,8 +351,8 @@ func (l *Ledger) Counts() Counts {
 func (l *Ledger) Reset() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.entries, l.head, l.payloads, l.known, l.counts = nil, 0, nil, nil, Counts{}
-	l.summaries = map[string]*MessageSummary{}
+	l.entries, l.payloads, l.known = console.Ring[Entry]{}, console.Ring[*Delivery]{}, console.Ring[string]{}
+	l.summaries, l.counts = map[string]*MessageSummary{}, Counts{}
 	l.wakeLocked()
 }
 

@@ -25,7 +25,7 @@ type Number struct {
 
 	// AutoStatuses follow every accepted message. nil means sent and delivered; empty means none.
 	AutoStatuses []string `json:"autoStatuses"`
-	// NoWindow lets free-form messages go to customers who did not write within 24 hours.
+	// NoWindow lets free-form messages go to customers who did not write within 24 hours, as far as the simulator knows.
 	NoWindow bool `json:"noWindow"`
 	// AsyncErrors accepts messages that cannot be delivered (131026, 131047) and reports them in a failed status, as
 	// Meta often does, instead of refusing the call.
@@ -65,7 +65,7 @@ func DemoNumber(webhookURL string) Number {
 
 // DemoCustomers are the people of a demonstration.
 func DemoCustomers() []Customer {
-	return []Customer{{WaID: "15550100001", Name: "Marta Oliveira"}, {WaID: "15550100002", Name: "Kwame Mensah"}}
+	return []Customer{{WaID: "15550100001", Name: "Joana Oliveira"}, {WaID: "15550100002", Name: "Kwame Mensah"}}
 }
 
 func (n *Number) normalize() error {
@@ -133,7 +133,7 @@ func (s *Server) AddNumber(n Number) error {
 	if s.templates[n.BusinessAccountID] == nil {
 		s.templates[n.BusinessAccountID] = defaultTemplates()
 	}
-	s.events.publish("number", n)
+	s.events.Publish("number", n)
 	return nil
 }
 
@@ -153,7 +153,7 @@ func (s *Server) RemoveNumber(phoneNumberID string) error {
 			}
 		}
 		n.line.remove()
-		s.events.publish("number", Number{PhoneNumberID: phoneNumberID})
+		s.events.Publish("number", Number{PhoneNumberID: phoneNumberID})
 	}
 	s.mu.Unlock()
 	if !ok {
@@ -243,7 +243,7 @@ func sameSecret(a, b string) bool { return subtle.ConstantTimeCompare([]byte(a),
 func (n Number) Hint(baseURL string) []string {
 	return []string{
 		"page: " + baseURL + "/   control API: " + baseURL + "/control/",
-		"in the product, set WABA_API_URL=" + baseURL + "/v21.0 and add a channel of kind waba with",
+		"in the product, set WABA_API_URL=" + baseURL + "/v24.0 and add a channel of kind waba with",
 		fmt.Sprintf("  phoneNumberId=%s businessAccountId=%s accessToken=%s", n.PhoneNumberID, n.BusinessAccountID, n.AccessToken),
 		fmt.Sprintf("  appSecret=%s verifyToken=%s", n.AppSecret, n.VerifyToken),
 		"webhooks go to " + n.WebhookURL + " (-webhook-url)",

@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"strconv"
 	"time"
+
+	"switchboard/internal/simulator/console"
 )
 
 // The shapes of a webhook, as Meta documents them for the field "messages".
@@ -57,11 +59,11 @@ type webhookMessage struct {
 
 func (m webhookMessage) MarshalJSON() ([]byte, error) {
 	type head webhookMessage
-	b, err := marshalPlain(head(m))
+	b, err := console.MarshalPlain(head(m))
 	if err != nil || m.content == nil {
 		return b, err
 	}
-	key, err := marshalPlain(m.Type)
+	key, err := console.MarshalPlain(m.Type)
 	if err != nil {
 		return nil, err
 	}

@@ -9,6 +9,8 @@ import (
 	"net/http"
 	"sync"
 	"time"
+
+	"switchboard/internal/simulator/console"
 )
 
 // Errors that the Go API returns; the control API answers 404, 422, 503 and 409 for them.
@@ -110,7 +112,7 @@ type Server struct {
 	ledger  *Ledger
 	faults  *faultSet
 	media   *mediaStore
-	events  *broker
+	events  *console.Events
 	handler http.Handler
 
 	mu        sync.Mutex // guards the maps below and what their values point to, and the life cycle
@@ -137,13 +139,13 @@ func New(o Options) (*Server, error) {
 		opts: o, log: o.Logger, client: o.WebhookClient,
 		ids:    &idSource{r: o.Rand},
 		ledger: newLedger(o.LedgerSize, o.Now), faults: newFaultSet(),
-		events:  newBroker(),
 		numbers: map[string]*number{}, customers: map[string]*Customer{},
 		convs: map[convKey]*conversation{}, byID: map[string]*Message{}, templates: map[string][]Template{},
 		done: make(chan struct{}),
 	}
+	s.events = console.NewEvents(o.Logger, s.done)
 	s.media = newMediaStore(o.MediaBytes)
-	s.ledger.onAppend = func(e Entry) { s.events.publish("ledger", e) }
+	s.ledger.onAppend = func(e Entry) { s.events.Publish("ledger", e) }
 	if s.client == nil {
 		s.transport = &http.Transport{MaxIdleConnsPerHost: 64, IdleConnTimeout: 30 * time.Second}
 		s.client = &http.Client{

@@ -43,6 +43,13 @@ func defaultTemplates() []Template {
 			},
 		},
 		{
+			ID: "1028345698732100", Name: "order_update", Language: "en_US", Status: "APPROVED", Category: "UTILITY",
+			Components: []TemplateComponent{
+				{Type: "BODY", Text: "Your order {{1}} is on its way."},
+				{Type: "BUTTONS", Buttons: []TemplateButton{{Type: "QUICK_REPLY", Text: "Thank you"}, {Type: "QUICK_REPLY", Text: "I have a question"}}},
+			},
+		},
+		{
 			ID: "1028345698732101", Name: "order_update", Language: "en", Status: "APPROVED", Category: "UTILITY",
 			Components: []TemplateComponent{
 				{Type: "BODY", Text: "Hello {{1}}, your order {{2}} is on its way."},

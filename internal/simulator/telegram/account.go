@@ -187,7 +187,7 @@ func (s *Server) setWebhook(c *call) (any, *apiError) {
 	}
 	c.bot.hook.set(set)
 	s.startLine(c.bot)
-	s.events.publish("bot", c.bot.view())
+	s.events.Publish("bot", c.bot.view())
 	return true, nil
 }
 
@@ -196,7 +196,7 @@ func (s *Server) deleteWebhook(c *call) (any, *apiError) {
 	defer s.mu.Unlock()
 	s.dropPending(c)
 	c.bot.hook.set(hookSettings{})
-	s.events.publish("bot", c.bot.view())
+	s.events.Publish("bot", c.bot.view())
 	return true, nil
 }
 

@@ -122,7 +122,7 @@ func (s *Server) addBot(b Bot) (Bot, error) {
 	if b.Revoked && reg.poll != nil {
 		reg.poll.end(outcomeRevoked)
 	}
-	s.events.publish("bot", reg.view())
+	s.events.Publish("bot", reg.view())
 	return reg.view(), nil
 }
 
@@ -153,7 +153,7 @@ func (s *Server) RemoveBot(id int64) error {
 		b.poll.end(outcomeRevoked)
 	}
 	b.hook.stop()
-	s.events.publish("bot", Bot{ID: id})
+	s.events.Publish("bot", Bot{ID: id})
 	s.ledger.notify()
 	return nil
 }

@@ -13,6 +13,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"switchboard/internal/simulator/console"
 )
 
 // Limits on what is read.
@@ -232,7 +234,7 @@ func (s *Server) loseAnswer(ctx context.Context, c *call, result any, f *activeF
 		_, _ = io.WriteString(c.w, "<html><head><title>502 Bad Gateway</title></head><body><center><h1>502 Bad Gateway</h1></center></body></html>\n")
 		return
 	case FaultTruncate:
-		if body, err := marshalPlain(answer{OK: true, Result: result}); err == nil {
+		if body, err := console.MarshalPlain(answer{OK: true, Result: result}); err == nil {
 			c.w.Header().Set("Content-Type", "application/json")
 			c.w.Header().Set("Content-Length", strconv.Itoa(len(body)))
 			_, _ = c.w.Write(body[:len(body)/2])
@@ -249,7 +251,7 @@ func (s *Server) record(c *call, l Call) {
 		return
 	}
 	send := &Send{Call: l, MessageIDs: c.made}
-	if b, err := marshalPlain(c.args.values); err == nil && len(b) <= argsKept {
+	if b, err := console.MarshalPlain(c.args.values); err == nil && len(b) <= argsKept {
 		send.Args = b
 	}
 	s.ledger.append(Entry{Kind: KindSend, Bot: c.bot.ID, Send: send})
@@ -264,7 +266,7 @@ func (s *Server) answer(c *call, result any, e *apiError) {
 }
 
 func writeAnswer(w http.ResponseWriter, a answer, status, retryAfter int) {
-	body, err := marshalPlain(a)
+	body, err := console.MarshalPlain(a)
 	if err != nil {
 		status, body = http.StatusInternalServerError, []byte(`{"ok":false,"error_code":500,"description":"Internal Server Error"}`)
 	}

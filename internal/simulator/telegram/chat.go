@@ -165,7 +165,7 @@ func (s *Server) putCustomer(c Customer) error {
 			p.Chat = c.chat()
 		}
 	}
-	s.events.publish("customer", c)
+	s.events.Publish("customer", c)
 	return nil
 }
 
@@ -207,7 +207,7 @@ func (s *Server) AddChat(g Group) (Group, error) {
 		c = s.groups[g.ID]
 	}
 	c.Title, c.Username = cmp.Or(g.Title, c.Title), g.Username
-	s.events.publish("chat", c.group())
+	s.events.Publish("chat", c.group())
 	return c.group(), nil
 }
 
@@ -414,14 +414,14 @@ type shown struct {
 
 // show publishes a message for the page; it needs s.mu.
 func (s *Server) show(k *kept) {
-	if !s.events.watched() {
+	if !s.events.Watched() {
 		return
 	}
 	ev := shown{ChatID: k.chat.ID, Shown: k.view(0)}
 	if k.chat.owner != nil {
 		ev.Bot = k.chat.owner.ID
 	}
-	s.events.publish("message", ev)
+	s.events.Publish("message", ev)
 }
 
 // react replaces the reactions of one who is in the chat; it needs s.mu.

@@ -295,7 +295,7 @@ func (s *Server) setBlocked(ch *chat, who *Customer, blocked bool) {
 		what = "blocked"
 	}
 	s.inbound(b.ID, Inbound{ChatID: ch.ID, From: who.ID, Type: what})
-	s.events.publish("status", chatStatus{b.ID, ch.ID, ch.status(b.ID)})
+	s.events.Publish("status", chatStatus{b.ID, ch.ID, ch.status(b.ID)})
 }
 
 type chatStatus struct {
@@ -347,7 +347,7 @@ func (s *Server) setBotStatus(ch *chat, b *bot, status string, by User) {
 		s.broadcast(ch, m, 0)
 	}
 	s.inbound(b.ID, Inbound{ChatID: ch.ID, From: by.ID, Type: "bot " + status})
-	s.events.publish("chat", ch.group())
+	s.events.Publish("chat", ch.group())
 }
 
 // SetMember makes a customer join a chat (StatusMember) or leave it (StatusLeft).
@@ -383,7 +383,7 @@ func (s *Server) SetMember(chatID, customerID int64, status string) error {
 	if ch.Type != ChatChannel {
 		s.broadcast(ch, m, 0)
 	}
-	s.events.publish("chat", ch.group())
+	s.events.Publish("chat", ch.group())
 	return nil
 }
 
@@ -414,8 +414,8 @@ func (s *Server) Migrate(chatID int64) (newID int64, err error) {
 	s.broadcast(old, &Message{From: &by, MigrateToChatID: newID}, 0)
 	s.broadcast(next, &Message{From: &by, MigrateFromChatID: chatID}, 0)
 	old.migratedTo = newID
-	s.events.publish("chat", old.group())
-	s.events.publish("chat", next.group())
+	s.events.Publish("chat", old.group())
+	s.events.Publish("chat", next.group())
 	return newID, nil
 }
 
@@ -441,7 +441,7 @@ func (s *Server) Rename(chatID int64, title string) error {
 		m.From, m.SenderChat = nil, &sender
 	}
 	s.broadcast(ch, m, 0)
-	s.events.publish("chat", ch.group())
+	s.events.Publish("chat", ch.group())
 	return nil
 }
 

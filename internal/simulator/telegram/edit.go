@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"unicode/utf8"
+
+	"switchboard/internal/simulator/console"
 )
 
 const notModified = "message is not modified: specified new message content and reply markup are exactly the same as a current " +
@@ -51,8 +53,8 @@ func (s *Server) edit(c *call, missing string, change func(m *Message) *apiError
 }
 
 func same(a, b *Message) bool {
-	x, err1 := marshalPlain(a)
-	y, err2 := marshalPlain(b)
+	x, err1 := console.MarshalPlain(a)
+	y, err2 := console.MarshalPlain(b)
 	return err1 == nil && err2 == nil && bytes.Equal(x, y) && a.file() == b.file()
 }
 
@@ -289,7 +291,7 @@ func (s *Server) answerCallbackQuery(c *call) (any, *apiError) {
 	}
 	q.done, q.text = true, text
 	c.chatID = q.message.chat.ID
-	s.events.publish("callback", callbackAnswer{c.bot.ID, c.chatID, q.message.MessageID, text, c.args.flag("show_alert")})
+	s.events.Publish("callback", callbackAnswer{c.bot.ID, c.chatID, q.message.MessageID, text, c.args.flag("show_alert")})
 	return true, nil
 }
 

@@ -208,7 +208,7 @@ func (s *Server) SetFault(f Fault) (string, error) {
 	}
 	s.faults.list = append(s.faults.list, &activeFault{Fault: f, cleared: make(chan struct{})})
 	s.faults.mu.Unlock()
-	s.events.publish("faults", s.Faults())
+	s.events.Publish("faults", s.Faults())
 	return f.ID, nil
 }
 
@@ -246,6 +246,6 @@ func (s *Server) clearFaults(which func(*activeFault) bool) int {
 	})
 	n := before - len(s.faults.list)
 	s.faults.mu.Unlock()
-	s.events.publish("faults", s.Faults())
+	s.events.Publish("faults", s.Faults())
 	return n
 }

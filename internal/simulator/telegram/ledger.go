@@ -7,6 +7,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"switchboard/internal/simulator/console"
 )
 
 // Kinds of ledger entries; the field of the same name is set.
@@ -163,12 +165,12 @@ type Ledger struct {
 	onAppend func(Entry) // called in order, under mu; must not block
 
 	mu       sync.Mutex // guards everything below
-	entries  ring[Entry]
+	entries  console.Ring[Entry]
 	seq      uint64
 	updates  map[UpdateRef]*Update
-	known    ring[UpdateRef] // keys of updates, oldest first
+	known    console.Ring[UpdateRef] // keys of updates, oldest first
 	open     map[int64][]*LongPoll
-	polls    ring[*LongPoll] // that ended
+	polls    console.Ring[*LongPoll] // that ended
 	pollSeq  uint64
 	overlaps []Overlap
 	counts   Counts
@@ -184,35 +186,8 @@ func newLedger(limit int, now func() time.Time) *Ledger {
 
 // clear needs l.mu.
 func (l *Ledger) clear() {
-	l.entries, l.known, l.polls = ring[Entry]{}, ring[UpdateRef]{}, ring[*LongPoll]{}
+	l.entries, l.known, l.polls = console.Ring[Entry]{}, console.Ring[UpdateRef]{}, console.Ring[*LongPoll]{}
 	l.updates, l.overlaps, l.counts = map[UpdateRef]*Update{}, nil, Counts{}
-}
-
-// ring keeps the newest values.
-type ring[T any] struct {
-	list []T
-	head int // index of the oldest
-}
-
-// push adds a value; when there are more than limit it returns the oldest, which it forgets.
-func (r *ring[T]) push(v T, limit int) (oldest T, full bool) {
-	if len(r.list) < limit {
-		r.list = append(r.list, v)
-		return oldest, false
-	}
-	oldest = r.list[r.head]
-	r.list[r.head] = v
-	r.head = (r.head + 1) % len(r.list)
-	return oldest, true
-}
-
-// all yields the values, oldest first.
-func (r *ring[T]) all(yield func(T) bool) {
-	for i := range r.list {
-		if !yield(r.list[(r.head+i)%len(r.list)]) {
-			return
-		}
-	}
 }
 
 func (l *Ledger) append(e Entry) {
@@ -224,7 +199,7 @@ func (l *Ledger) append(e Entry) {
 func (l *Ledger) appendLocked(e Entry) {
 	l.seq++
 	e.Seq, e.At = l.seq, l.now().UTC()
-	l.entries.push(e, l.limit)
+	l.entries.Push(e, l.limit)
 	switch {
 	case e.Send != nil:
 		l.counts.Sends++
@@ -262,7 +237,7 @@ func (l *Ledger) queued(u Update) {
 	ref := UpdateRef{u.Bot, u.ID}
 	u.QueuedAt = l.now().UTC()
 	l.updates[ref] = &u
-	if old, full := l.known.push(ref, l.limit); full {
+	if old, full := l.known.Push(ref, l.limit); full {
 		delete(l.updates, old)
 	}
 	l.counts.Updates++
@@ -355,7 +330,7 @@ func (l *Ledger) endPoll(p *LongPoll) {
 			l.deliveredLocked(p.Bot, id)
 		}
 	}
-	l.polls.push(p, l.limit)
+	l.polls.Push(p, l.limit)
 	l.appendLocked(Entry{Kind: KindPoll, Bot: p.Bot, Poll: p})
 }
 
@@ -372,7 +347,7 @@ func (l *Ledger) Entries(f Filter) []Entry {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	out := []Entry{}
-	for e := range l.entries.all {
+	for e := range l.entries.All {
 		if e.Seq <= f.After || (f.Kind != "" && e.Kind != f.Kind) || (f.Bot != 0 && e.Bot != f.Bot) {
 			continue
 		}
@@ -401,7 +376,7 @@ func (l *Ledger) Updates(bot int64) []Update {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	out := []Update{}
-	for ref := range l.known.all {
+	for ref := range l.known.All {
 		if u := l.updates[ref]; u != nil && (bot == 0 || ref.Bot == bot) {
 			out = append(out, *u)
 		}
@@ -425,7 +400,7 @@ func (l *Ledger) Polls(bot int64) []LongPoll {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	out := []LongPoll{}
-	for p := range l.polls.all {
+	for p := range l.polls.All {
 		if bot == 0 || p.Bot == bot {
 			out = append(out, *p)
 		}

@@ -418,7 +418,7 @@ func (s *Server) sendChatAction(c *call) (any, *apiError) {
 		return nil, errBadRequest("wrong parameter action in request")
 	}
 	ch.action, ch.actionUntil = action, s.opts.Now().Add(actionLength)
-	s.events.publish("action", chatAction{Bot: c.bot.ID, ChatID: ch.ID, Action: action, ForMS: actionLength.Milliseconds()})
+	s.events.Publish("action", chatAction{Bot: c.bot.ID, ChatID: ch.ID, Action: action, ForMS: actionLength.Milliseconds()})
 	return true, nil
 }
 

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"switchboard/internal/simulator/console"
 )
 
 // Errors that the Go API returns; the control API answers 404, 422 and 503 for them.
@@ -101,7 +103,7 @@ type Server struct {
 	ledger  *Ledger
 	faults  *faultSet
 	files   *fileStore
-	events  *broker
+	events  *console.Events
 	handler http.Handler
 
 	mu        sync.Mutex // guards what is below, what it points to, and the life cycle
@@ -130,12 +132,13 @@ func New(o Options) (*Server, error) {
 	o.setDefaults()
 	s := &Server{
 		opts: o, log: o.Logger, client: o.WebhookClient,
-		ledger: newLedger(o.LedgerSize, o.Now), faults: &faultSet{}, files: newFileStore(o.MediaBytes), events: &broker{},
+		ledger: newLedger(o.LedgerSize, o.Now), faults: &faultSet{}, files: newFileStore(o.MediaBytes),
 		bots: map[int64]*bot{}, customers: map[int64]*Customer{}, groups: map[int64]*chat{},
 		queries: map[string]*callbackQuery{}, polls: map[string]*kept{}, lastID: o.Now().UnixNano() >> 20,
 		done: make(chan struct{}),
 	}
-	s.ledger.onAppend = func(e Entry) { s.events.publish("ledger", e) }
+	s.events = console.NewEvents(o.Logger, s.done)
+	s.ledger.onAppend = func(e Entry) { s.events.Publish("ledger", e) }
 	if s.client == nil {
 		s.transport = &http.Transport{MaxIdleConnsPerHost: 8, IdleConnTimeout: 30 * time.Second}
 		s.client = &http.Client{
@@ -165,7 +168,7 @@ func New(o Options) (*Server, error) {
 // routes sends a request to the page, the control API, a file or the Bot API.
 func (s *Server) routes() http.Handler {
 	control := s.controlRoutes()
-	page := pageHandler()
+	page := console.Page(pageHTML)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch path := r.URL.Path; {
 		case path == "/" || path == "/favicon.ico":

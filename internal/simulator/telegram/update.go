@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"switchboard/internal/simulator/console"
 )
 
 const (
@@ -71,7 +73,7 @@ func (s *Server) tell(b *bot, kind string, payload any, a about) []UpdateRef {
 	if !b.wants(kind) {
 		return nil
 	}
-	body, err := marshalPlain(payload)
+	body, err := console.MarshalPlain(payload)
 	if err != nil { // the types of this package always encode; raw content was checked
 		s.log.Error("an update could not be encoded", slogErr(err))
 		return nil
@@ -179,7 +181,7 @@ func (s *Server) Deliver(botID int64, update json.RawMessage) (UpdateRef, error)
 		return UpdateRef{}, fmt.Errorf("%w update: it must be a JSON object: %w", ErrInvalid, err)
 	}
 	delete(fields, "update_id")
-	body, err := marshalPlain(fields)
+	body, err := console.MarshalPlain(fields)
 	if err != nil {
 		return UpdateRef{}, fmt.Errorf("%w update: %w", ErrInvalid, err)
 	}

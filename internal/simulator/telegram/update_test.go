@@ -145,7 +145,7 @@ func TestTakeoverIsNoOverlap(t *testing.T) {
 		ctx, cancel = context.WithCancel(t.Context())
 		resp := make(chan error, 1)
 		go func() {
-			r, err := s.request(ctx, http.MethodGet, "/bot"+token+"/getUpdates?timeout=1", "", http.NoBody)
+			r, err := s.request(ctx, http.MethodGet, "/bot"+token+"/getUpdates?timeout=30", "", http.NoBody)
 			if err == nil {
 				err = r.Body.Close()
 			}

@@ -1,9 +1,10 @@
 package telegram
 
 import (
-	"bytes"
 	"encoding/json"
 	"slices"
+
+	"switchboard/internal/simulator/console"
 )
 
 // The types of this file have the JSON of the Bot API (https://core.telegram.org/bots/api#available-types), with the
@@ -209,11 +210,11 @@ type Message struct {
 // MarshalJSON adds the fields that the type does not know.
 func (m Message) MarshalJSON() ([]byte, error) {
 	type plain Message
-	b, err := marshalPlain(plain(m))
+	b, err := console.MarshalPlain(plain(m))
 	if err != nil || len(m.extra) == 0 {
 		return b, err
 	}
-	more, err := marshalPlain(m.extra)
+	more, err := console.MarshalPlain(m.extra)
 	if err != nil {
 		return nil, err
 	}
@@ -290,15 +291,4 @@ func (m *Message) service() bool {
 // hasCaption says whether the content takes a caption.
 func (m *Message) hasCaption() bool {
 	return m.Animation != nil || m.Audio != nil || m.Document != nil || m.Photo != nil || m.Video != nil || m.Voice != nil
-}
-
-// marshalPlain is json.Marshal without the escaping of <, > and &.
-func marshalPlain(v any) ([]byte, error) {
-	var buf bytes.Buffer
-	enc := json.NewEncoder(&buf)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(v); err != nil {
-		return nil, err
-	}
-	return bytes.TrimSuffix(buf.Bytes(), []byte("\n")), nil
 }

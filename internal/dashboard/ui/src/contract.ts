@@ -84,7 +84,10 @@ export interface Contact {
   name: string;
   phone: string;
   username: string;
+  /** Signed and expiring; empty in events. */
   avatarUrl: string;
+  /** The picture's file; null: there is no picture. */
+  avatarMediaId: number | null;
 }
 
 export interface LastMessage {
@@ -280,7 +283,9 @@ export interface LoggedEvents {
   "message:new": Message;
   "message:updated": Message;
   "message:status": { messageId: number; chatId: number; status: MessageStatus; error?: SendError };
+  /** readByUserId 0: on the organization's own phone. */
   "messages:read": { chatId: number; readByUserId: number; upToMessageId: number };
+  "messages:imported": { channelId: number; chatIds: number[] };
   "channel:status": ChannelStatus;
   "channel:deleted": { channelId: number };
   "ticket:new": Ticket;

@@ -16,6 +16,7 @@ const logged: (keyof LoggedEvents)[] = [
   "message:updated",
   "message:status",
   "messages:read",
+  "messages:imported",
   "channel:status",
   "channel:deleted",
   "ticket:new",

@@ -12,7 +12,7 @@ import { ApiError, reason, request } from "./api";
 import { WorkspaceContext } from "./context";
 import type { Session } from "./contract";
 import { forgetDrafts } from "./inbox/drafts";
-import { exclusively, SessionKeeper, SignedOut, takeLinkToken } from "./session";
+import { exclusively, onLinkToken, SessionKeeper, SignedOut, takeLinkToken, type Ending } from "./session";
 import { applyTheme } from "./theme";
 import { Spinner } from "./views/basics";
 import { Shell } from "./views/Shell";
@@ -23,7 +23,9 @@ import { Workspace } from "./workspace";
 const linkToken = takeLinkToken(location, history);
 applyTheme();
 
-let signedOut: () => void = () => undefined;
+const endedElsewhere = "Your session has ended: you were signed out elsewhere, its sign-in link was used twice, or it was too old. Sign in again.";
+
+let signedOut: (how: Ending) => void = () => undefined;
 const session = new SessionKeeper(
   {
     refresh: (refreshToken) => request<Session>("POST", "/api/auth/refresh", { refreshToken }),
@@ -32,7 +34,7 @@ const session = new SessionKeeper(
     exclusively,
     now: Date.now,
   },
-  () => signedOut(),
+  (how) => signedOut(how),
 );
 window.addEventListener("storage", (e) => session.changedElsewhere(e.key, e.newValue));
 
@@ -43,27 +45,35 @@ function App() {
 
   const enter = () => {
     const next = new Workspace(session, session.user!);
-    setWorkspace(next);
+    setNotice("");
+    setWorkspace((before) => (before?.stop(), next));
     void next.start();
   };
-  signedOut = () => {
+  signedOut = (how) => {
     setWorkspace((now) => (now?.stop(), null));
     forgetDrafts();
     sessionStorage.clear();
+    setNotice(how === "left" ? "" : endedElsewhere);
     setState("gate");
   };
   useEffect(() => void start(), []);
+  useEffect(() => onLinkToken(window, (token) => void enterWithLink(token)), []);
 
-  const start = async () => {
-    if (linkToken) {
-      try {
-        await session.beginWithLink(linkToken);
-        return enter();
-      } catch (error) {
-        setNotice(error instanceof ApiError && error.status === 401 ? "This sign-in link was used already, or is too old. Sign in with your password." : reason(error));
-      }
+  // What is wrong with a link is said on the sign-in form, or over the page of who is signed in already.
+  const enterWithLink = async (token: string) => {
+    try {
+      await session.beginWithLink(token);
+      enter();
+    } catch (error) {
+      const used = error instanceof ApiError && error.status === 401;
+      const trouble = used ? "This sign-in link was used already, or is too old." : reason(error);
+      setNotice(used ? `${trouble} Sign in with your password.` : trouble);
+      setWorkspace((now) => (now?.toast(trouble, true), now));
     }
-    for (let attempt = 0; session.remembered; attempt++) {
+  };
+  const start = async () => {
+    if (linkToken) await enterWithLink(linkToken);
+    for (let attempt = 0; session.remembered && !session.user; attempt++) {
       try {
         await session.token();
         return enter();
@@ -88,7 +98,6 @@ function App() {
       <SignIn
         notice={notice}
         onSession={(s) => {
-          setNotice("");
           session.begin(s);
           enter();
         }}

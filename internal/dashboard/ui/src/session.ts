@@ -14,6 +14,9 @@ const margin = 60_000;
 /** Thrown by calls that need a session when there is none any more. */
 export class SignedOut extends Error {}
 
+/** How a session ended: this tab's user left, or it ended elsewhere, in another tab or at the server. */
+export type Ending = "left" | "elsewhere";
+
 /** What the session needs of the world; the page's is in main.tsx, tests have their own. */
 export interface Surroundings {
   /** Exchanges a refresh token. Throws what `refused` recognizes when the server does not accept it. */
@@ -31,10 +34,10 @@ export class SessionKeeper {
   private renewing: Promise<string> | null = null;
   private timer: ReturnType<typeof setTimeout> | undefined;
 
-  /** ended is called when the session is over, for whatever reason. */
+  /** ended is called when the session is over. */
   constructor(
     private readonly around: Surroundings,
-    private readonly ended: () => void,
+    private readonly ended: (how: Ending) => void,
   ) {}
 
   /** Whether there is something to continue from. */
@@ -51,23 +54,26 @@ export class SessionKeeper {
     this.timer = setTimeout(() => void this.renew().catch(() => undefined), wait);
   }
 
-  /** Signs in with a refresh token from a link. An older session is left only once the new one stands. */
-  async beginWithLink(refreshToken: string): Promise<void> {
-    this.begin(await this.around.refresh(refreshToken));
+  /**
+   * Signs in with a refresh token from a link. An older session is left only once the new one stands; a renewal of it that is
+   * under way comes first, or it would put the older one back.
+   */
+  beginWithLink(refreshToken: string): Promise<void> {
+    return this.around.exclusively(lockName, async () => this.begin(await this.around.refresh(refreshToken)));
   }
 
   /** Forgets the session on this machine. */
-  end(): void {
+  end(how: Ending): void {
     clearTimeout(this.timer);
     this.user = this.access = null;
     this.around.storage.removeItem(storageKey);
-    this.ended();
+    this.ended(how);
   }
 
   /** Another tab signed in or out: its storage event calls this. */
   changedElsewhere(key: string | null, value: string | null): void {
     if (key !== null && key !== storageKey) return;
-    if (value === null && this.user) this.end();
+    if (value === null && this.user) this.end("elsewhere");
   }
 
   /** An access token that is good for a while. */
@@ -91,7 +97,7 @@ export class SessionKeeper {
   private async exchange(): Promise<string> {
     const refreshToken = this.around.storage.getItem(storageKey);
     if (!refreshToken) {
-      this.end();
+      if (this.user) this.end("elsewhere");
       throw new SignedOut();
     }
     try {
@@ -106,7 +112,7 @@ export class SessionKeeper {
         this.timer = setTimeout(() => void this.renew().catch(() => undefined), 10_000);
         throw error;
       }
-      if (this.around.storage.getItem(storageKey) === refreshToken) this.end();
+      if (this.around.storage.getItem(storageKey) === refreshToken) this.end("elsewhere");
       throw new SignedOut();
     }
   }
@@ -122,6 +128,16 @@ export function takeLinkToken(where: Pick<Location, "hash" | "pathname">, histor
   } catch {
     return null;
   }
+}
+
+/** Hands on the token of a sign-in link that is opened in a tab with the page already in it: that loads nothing anew. */
+export function onLinkToken(page: Pick<Window, "addEventListener" | "removeEventListener" | "location" | "history">, take: (token: string) => void): () => void {
+  const changed = () => {
+    const token = takeLinkToken(page.location, page.history);
+    if (token) take(token);
+  };
+  page.addEventListener("hashchange", changed);
+  return () => page.removeEventListener("hashchange", changed);
 }
 
 /** Takes turns among the tabs of a browser. Web Locks exist only over https and on localhost: else tabs queue by storage. */

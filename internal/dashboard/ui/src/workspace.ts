@@ -1,7 +1,7 @@
 // Everything behind the page of one signed-in user: the data, the socket that keeps it true, and what can be done.
 
-import { Api, ApiError, reason, request } from "./api";
-import type { Channel, ChannelKind, Chat, EventPage, Media, Message, Notification, Organization, Page, SendRequest, SignedInUser, Ticket, Typing, User } from "./contract";
+import { Api, ApiError, reason } from "./api";
+import type { Channel, ChannelStatus, Chat, EventPage, Media, Message, Notification, Organization, Page, SendRequest, SignedInUser, Ticket, Typing, User } from "./contract";
 import * as data from "./inbox/data";
 import { everything, filterQuery, type Filter } from "./inbox/filter";
 import { Journal } from "./inbox/journal";
@@ -55,6 +55,9 @@ const initial: State = {
 const pageSize = 50;
 /** How long a "types…" stays without a word, in milliseconds. */
 const typingLife = 8000;
+/** How long the link to a picture is good, with some to spare, and how soon it is not asked for again; in milliseconds. */
+const linkLife = 3_000_000;
+const freshFor = 60_000;
 /** How many conversations are kept in memory. */
 const timelinesKept = 20;
 
@@ -65,6 +68,8 @@ export class Workspace {
   private readonly live: Live;
   private readonly journal = new Journal();
   private readonly recent: number[] = [];
+  private readonly refreshing = new Set<number>();
+  private readonly pictures = new Map<number, { asked: number; url: Promise<string> }>();
   private readonly typingTimers = new Map<string, ReturnType<typeof setTimeout>>();
   private listLoad: AbortController | null = null;
   private toasts = 0;
@@ -141,7 +146,8 @@ export class Workspace {
     this.journal.add(seq, event);
     const known = this.store.get().data.channels;
     this.store.set((s) => ({ ...s, data: data.apply(s.data, event), position: { ...s.position, seq } }));
-    if (event.name === "channel:status" && !known.has(event.data.channelId)) void this.loadChannels().catch(() => undefined);
+    if (event.name === "channel:status" && outdated(known.get(event.data.channelId), event.data)) void this.loadChannels().catch(() => undefined);
+    if (event.name === "messages:imported") this.refresh();
     if (event.name === "message:new" && !event.data.fromMe) this.typing({ chatId: event.data.chatId, contactId: -1 }, false);
   }
 
@@ -176,9 +182,21 @@ export class Workspace {
       const merged = now.position.epoch === epoch || !epoch ? this.journal.replay(merge(now.data, answer), seq) : null;
       if (merged) {
         this.store.patch({ data: merged });
+        this.refresh();
         return answer;
       }
       if (attempt === 3) throw new ApiError(503, "unavailable", "There is too much going on to load this. Try again.");
+    }
+  }
+
+  /** Reads the conversations anew that hold messages no event told of. What fails is tried at the next occasion. */
+  private refresh(): void {
+    for (const id of this.store.get().data.stale) {
+      if (this.refreshing.has(id)) continue;
+      this.refreshing.add(id);
+      void this.loadMessages(id)
+        .catch(() => undefined)
+        .finally(() => this.refreshing.delete(id));
     }
   }
 
@@ -253,7 +271,8 @@ export class Workspace {
       this.store.set((s) => {
         const timelines = new Map(s.data.timelines);
         for (const other of forget) timelines.delete(other);
-        return { ...s, data: { ...s.data, timelines } };
+        const stale = new Set([...s.data.stale].filter((other) => timelines.has(other)));
+        return { ...s, data: { ...s.data, timelines, stale } };
       });
     }
     const { chats, timelines } = this.store.get().data;
@@ -339,6 +358,16 @@ export class Workspace {
     return answer instanceof Blob ? URL.createObjectURL(answer) : answer.url;
   }
 
+  /** A link to a contact's picture that works for a while yet; fresh: another one than before. */
+  pictureLink(mediaId: number, fresh = false): Promise<string> {
+    const known = this.pictures.get(mediaId);
+    if (known && Date.now() - known.asked < (fresh ? freshFor : linkLife)) return known.url;
+    const url = this.api.get<Media>(`/api/media/${mediaId}`).then((media) => media.url);
+    url.catch(() => this.pictures.delete(mediaId));
+    this.pictures.set(mediaId, { asked: Date.now(), url });
+    return url;
+  }
+
   // --- tickets
 
   async loadTickets(query: Record<string, string>): Promise<Page<Ticket>> {
@@ -359,19 +388,12 @@ export class Workspace {
     return this.snapshot(call, (now, channel) => (channel?.id ? { ...now, channels: new Map(now.channels).set(channel.id, channel) } : now));
   }
 
-  /** Which kinds of channels this server can make. Those that do not say run the Business Platform. */
-  async channelKinds(): Promise<ChannelKind[]> {
-    const { paths } = await request<{ paths: Record<string, unknown> }>("GET", "/openapi.json");
-    if (!paths["/api/channel-kinds"]) return ["waba"];
-    return (await this.api.all<{ kind: ChannelKind }>("/api/channel-kinds")).map(({ kind }) => kind);
-  }
-
   // --- what concerns this user
 
   private notified(n: Notification): void {
     const now = { ...n, readAt: n.readAt ?? null, createdAt: n.createdAt ?? new Date().toISOString() };
     this.store.set((s) => ({ ...s, notifications: [now, ...s.notifications.filter((o) => o.id !== n.id)].slice(0, 100) }));
-    this.toast(n.title, false);
+    this.toast([n.title, n.body].filter(Boolean).join(" · "));
   }
 
   async readNotifications(): Promise<void> {
@@ -411,8 +433,13 @@ export class Workspace {
 
   async signOut(): Promise<void> {
     await this.api.post("/api/auth/logout").catch(() => undefined); // forgotten here in any case
-    this.session.end();
+    this.session.end("left");
   }
+}
+
+// The event tells how a channel is, and neither that there is a new one nor which phone was linked.
+function outdated(channel: Channel | undefined, { state }: ChannelStatus): boolean {
+  return !channel || (channel.kind === "whatsapp" && state === "connected" && !channel.config.phone);
 }
 
 function withTickets(now: data.Data, page: Page<Ticket>): data.Data {

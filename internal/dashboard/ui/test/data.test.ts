@@ -63,6 +63,26 @@ class Truth {
     this.emit({ name: "chat:deleted", data: { chatId: id } });
   }
 
+  // As the server does it: chats, and one event for all their messages.
+  import(chatIds: number[], first: number): void {
+    for (const chatId of chatIds) {
+      const m = message(first++, chatId, { fromMe: true, status: "read" });
+      this.messages.set(m.id, m);
+      if (!this.chats.has(chatId)) this.newChat(chat(chatId, { createdAt: at(1) }));
+      const { lastMessage } = this.chats.get(chatId)!;
+      if (!lastMessage || lastMessage.id < m.id) this.change(chatId, { lastMessage: { id: m.id, content: m.content, type: m.type, fromMe: true, createdAt: m.providerTime } });
+    }
+    this.emit({ name: "messages:imported", data: { channelId: 1, chatIds } });
+  }
+
+  // What the page does about conversations that are stale.
+  refetch(data: Data): Data {
+    return [...data.stale].reduce((now, id) => {
+      const items = [...this.messages.values()].filter((m) => m.chatId === id).sort(byTime);
+      return structuredClone(withMessagePage(now, id, items, false, true));
+    }, data);
+  }
+
   snapshot(filter: Filter = everything, open: number[] = [1, 2]): Data {
     const listed = [...this.chats.values()].filter((c) => matches(filter, c)).sort((a, b) => (activity(a) < activity(b) || (activity(a) === activity(b) && a.id < b.id) ? 1 : -1));
     let data = withChatPage({ ...empty, channels: new Map(this.channels), tickets: new Map(this.tickets) }, filter, listed, null, true);
@@ -84,6 +104,7 @@ const changes: Record<LoggedEvent["name"], (t: Truth) => void> = {
   "message:updated": (t) => t.update(11, { content: "edited", editedAt: at(40), reactions: [{ emoji: "👍", fromMe: false, senderName: "C" }] }),
   "message:status": (t) => (t.status(12, "sent"), t.status(12, "failed", { code: "x", message: "No." })),
   "messages:read": (t) => t.read(1),
+  "messages:imported": (t) => t.import([1, 8], 20),
   "channel:status": (t) => {
     const status = { channelId: 1, state: "error" as const, reason: "Down.", since: at(41), worker: "" };
     t.channels.set(1, { ...t.channels.get(1)!, status });
@@ -133,7 +154,7 @@ describe("an old snapshot and the events since are a fresh snapshot", () => {
       const from = truth.log.length;
       make(truth);
       assert.ok(truth.log.slice(from).some((e) => e.name === name), "the change makes this event");
-      same(truth.log.slice(from).reduce(apply, old), truth.snapshot());
+      same(truth.refetch(truth.log.slice(from).reduce(apply, old)), truth.snapshot());
     });
   }
 
@@ -153,7 +174,7 @@ describe("an old snapshot and the events since are a fresh snapshot", () => {
       }
       const fresh = truth.snapshot(filter);
       for (const [from, old] of snapshots) {
-        const now = truth.log.slice(from).reduce(apply, old);
+        const now = truth.refetch(truth.log.slice(from).reduce(apply, old));
         // Chats that a filter hides are known to one and not to the other: what is shown must be the same.
         const shown = (d: Data) => ({ ...d, chats: new Map(d.list.ids.map((id) => [id, d.chats.get(id)!])) });
         same(shown(now), shown(fresh));
@@ -230,6 +251,31 @@ describe("messages", () => {
     const before = withMessage(loaded, message(30, 1, { media }), true);
     const after = withMessage(before, message(30, 1, { media: { ...media, url: "" } }), false);
     assert.equal(after.timelines.get(1)!.messages.at(-1)!.media!.url, media.url);
+  });
+});
+
+describe("what was imported", () => {
+  const imported = { name: "messages:imported" as const, data: { channelId: 1, chatIds: [1, 2] } } satisfies LoggedEvent;
+  const loaded = withMessagePage(empty, 1, [message(10, 1)], true, true);
+
+  it("makes a conversation that is loaded stale, until its newest page is there", () => {
+    const data = apply(loaded, imported);
+    assert.deepEqual([...data.stale], [1]);
+    assert.deepEqual([...withMessagePage(data, 1, [message(5, 1)], false, false).stale], [1]);
+    assert.deepEqual([...withMessagePage(data, 1, [message(10, 1)], false, true).stale], []);
+    assert.deepEqual([...apply(data, { name: "chat:deleted", data: { chatId: 1 } }).stale], []);
+  });
+});
+
+describe("pictures", () => {
+  const contact = { ...chat(1).contact, avatarUrl: "/api/media/3?sig=x", avatarMediaId: 3 };
+  const known = withChatPage(empty, everything, [chat(1, { contact })], null, true);
+  const told = (avatarMediaId: number | null) => apply(known, { name: "chat:updated", data: chat(1, { contact: { ...contact, avatarUrl: "", avatarMediaId } }) }).chats.get(1)!.contact.avatarUrl;
+
+  it("keep their link when an event, which has none, replaces the chat, and lose it with another picture", () => {
+    assert.equal(told(3), contact.avatarUrl);
+    assert.equal(told(4), "");
+    assert.equal(told(null), "");
   });
 });
 

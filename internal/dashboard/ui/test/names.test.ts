@@ -1,8 +1,9 @@
 import assert from "node:assert/strict";
 import { it } from "node:test";
 
-import { bytes, contactName, hue, initials, phone, preview } from "../src/text/names";
+import { bytes, chatName, hue, initials, phone, preview, senderName } from "../src/text/names";
 import { parse, pathOf } from "../src/route";
+import { chat, message } from "./samples";
 
 it("initials", () => {
   assert.equal(initials("Sofia Marchetti"), "SM");
@@ -20,9 +21,17 @@ it("phone numbers", () => {
 });
 
 it("names, previews, sizes, colours", () => {
-  assert.equal(contactName({ id: 1, name: "", phone: "", username: "bob", avatarUrl: "" }), "@bob");
+  const contact = { id: 1, name: "", phone: "", username: "", avatarUrl: "", avatarMediaId: null };
+  assert.equal(chatName(chat(1, { contact: { ...contact, username: "bob" } })), "@bob");
+  assert.equal(chatName(chat(1, { contact })), "Unknown contact");
+  const group = chat(1, { contact, kind: "group" });
+  assert.equal(chatName(group), "Unnamed group");
+  assert.equal(senderName(message(1, 1, { senderName: "" }), group), "Unknown contact");
   assert.equal(preview("image", " two\n lines "), "Photo · two lines");
   assert.equal(preview("voice", ""), "Voice message");
+  assert.equal(preview("text", ""), "Message taken back");
+  assert.equal(preview("unsupported", "Unsupported message of type poll."), "Unsupported message of type poll.");
+  assert.equal(preview("unsupported", ""), "Unsupported message");
   assert.equal(bytes(0), "0 B");
   assert.equal(bytes(1500), "1.5 KB");
   assert.equal(bytes(84213), "82 KB");

@@ -4,7 +4,7 @@ export const at = (minute: number): string => new Date(Date.UTC(2026, 0, 5, 10, 
 
 export function chat(id: number, part: Partial<Chat> = {}): Chat {
   return {
-    id, channelId: 1, channel: "whatsapp", kind: "direct", contact: { id: id + 100, name: `Customer ${id}`, phone: `4915100${id}`, username: "", avatarUrl: "" },
+    id, channelId: 1, channel: "whatsapp", kind: "direct", contact: { id: id + 100, name: `Customer ${id}`, phone: `4915100${id}`, username: "", avatarUrl: "", avatarMediaId: null },
     status: "open", assigneeId: null, unreadCount: 0, lastMessage: null, tags: [], ticketId: null, windowExpiresAt: null, createdAt: at(0), updatedAt: at(0), ...part,
   };
 }

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 
 import type { Session } from "../src/contract";
-import { SessionKeeper, SignedOut, takeLinkToken, type Surroundings } from "../src/session";
+import { onLinkToken, SessionKeeper, SignedOut, takeLinkToken, type Ending, type Surroundings } from "../src/session";
 
 // A server whose refresh tokens are good for one use, and the tabs of one browser before it.
 class World {
@@ -14,7 +14,7 @@ class World {
   private turn: Promise<unknown> = Promise.resolve();
   private count = 0;
 
-  tab(ended: () => void = () => undefined): SessionKeeper {
+  tab(ended: (how: Ending) => void = () => undefined): SessionKeeper {
     const around: Surroundings = {
       refresh: async (token) => {
         await new Promise((done) => setImmediate(done));
@@ -102,13 +102,41 @@ describe("a session", () => {
 
   it("ends in all tabs with one", () => {
     const world = new World();
-    let ends = 0;
-    const tab = world.tab(() => ends++);
+    const ends: Ending[] = [];
+    const tab = world.tab((how) => ends.push(how));
     tab.begin(world.issue());
     tab.changedElsewhere("something.else", null);
-    assert.equal(ends, 0);
+    assert.deepEqual(ends, []);
     tab.changedElsewhere("switchboard.refreshToken", null);
-    assert.equal(ends, 1);
+    assert.deepEqual(ends, ["elsewhere"]);
+  });
+
+  it("tells an end that its user made from one that was made elsewhere", async (t) => {
+    t.mock.timers.enable({ apis: ["setTimeout"] });
+    const world = new World();
+    const ends: Ending[] = [];
+    const tab = world.tab((how) => ends.push(how));
+    tab.begin(world.issue());
+    world.good.clear(); // the server ended it
+    await assert.rejects(tab.renewed("a1"), SignedOut);
+    assert.deepEqual(ends, ["elsewhere"]);
+
+    tab.begin(world.issue());
+    tab.end("left");
+    await assert.rejects(tab.token(), SignedOut); // a call that was under way
+    assert.deepEqual(ends, ["elsewhere", "left"]);
+  });
+
+  it("is the link's, whatever was under way for the one before", async (t) => {
+    t.mock.timers.enable({ apis: ["setTimeout"] });
+    const world = new World();
+    const tab = world.tab();
+    tab.begin(world.issue());
+    const renewal = tab.renewed("a1");
+    await tab.beginWithLink("link");
+    assert.equal(await renewal, "a2");
+    assert.equal(await tab.token(), "a3");
+    assert.equal(world.kept.get("switchboard.refreshToken"), "r3");
   });
 });
 
@@ -129,4 +157,24 @@ describe("takeLinkToken", () => {
     assert.deepEqual(take(""), [null, []]);
     assert.deepEqual(take("#refresh=%"), [null, ["/"]]);
   });
+});
+
+it("onLinkToken takes a link that is opened in a tab with the page in it", () => {
+  const left: string[] = [];
+  const taken: string[] = [];
+  const page = Object.assign(new EventTarget(), {
+    location: { hash: "", pathname: "/chats/4" },
+    history: { replaceState: (_: unknown, __: string, url: string) => void left.push(url) },
+  });
+  const open = (hash: string) => {
+    page.location.hash = hash;
+    page.dispatchEvent(new Event("hashchange"));
+  };
+  const stop = onLinkToken(page as unknown as Window, (token) => taken.push(token));
+  open("#message-4");
+  open("#refresh=sbr_x");
+  stop();
+  open("#refresh=sbr_y");
+  assert.deepEqual(taken, ["sbr_x"]);
+  assert.deepEqual(left, ["/chats/4"]);
 });

@@ -4,3 +4,4 @@ import "./names.test";
 import "./outbox.test";
 import "./session.test";
 import "./time.test";
+import "./views.test";

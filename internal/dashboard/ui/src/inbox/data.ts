@@ -22,6 +22,8 @@ export interface Data {
   chats: ReadonlyMap<number, Chat>;
   list: ChatList;
   timelines: ReadonlyMap<number, Timeline>;
+  /** Conversations that hold messages no event told of: they must be read anew. */
+  stale: ReadonlySet<number>;
   channels: ReadonlyMap<number, Channel>;
   tickets: ReadonlyMap<number, Ticket>;
 }
@@ -30,6 +32,7 @@ export const empty: Data = {
   chats: new Map(),
   list: { filter: everything, ids: [], nextCursor: null, loaded: false },
   timelines: new Map(),
+  stale: new Set(),
   channels: new Map(),
   tickets: new Map(),
 };
@@ -65,6 +68,8 @@ export function apply(data: Data, event: LoggedEvent): Data {
       return withStatus(data, event.data);
     case "messages:read":
       return withRead(data, event.data);
+    case "messages:imported":
+      return { ...data, stale: new Set([...data.stale, ...event.data.chatIds.filter((id) => data.timelines.has(id))]) };
     case "channel:status": {
       const known = data.channels.get(event.data.channelId);
       return known ? { ...data, channels: put(data.channels, known.id, { ...known, status: event.data }) } : data;
@@ -86,7 +91,14 @@ export function activity(chat: Chat): string {
 
 export function withChat(data: Data, chat: Chat): Data {
   const before = data.chats.get(chat.id);
-  return { ...data, chats: put(data.chats, chat.id, chat), list: place(data, chat, before) };
+  return { ...data, chats: put(data.chats, chat.id, keepPicture(before, chat)), list: place(data, chat, before) };
+}
+
+// As with files of messages, events carry no link to a picture.
+function keepPicture(before: Chat | undefined, now: Chat): Chat {
+  const old = before?.contact;
+  if (now.contact.avatarUrl || !old?.avatarUrl || old.avatarMediaId !== now.contact.avatarMediaId) return now;
+  return { ...now, contact: { ...now.contact, avatarUrl: old.avatarUrl } };
 }
 
 function place({ list, chats }: Data, chat: Chat, before: Chat | undefined): ChatList {
@@ -113,6 +125,7 @@ function withoutChat(data: Data, id: number): Data {
     ...data,
     chats: drop(data.chats, id),
     timelines: drop(data.timelines, id),
+    stale: without(data.stale, id),
     list: { ...data.list, ids: data.list.ids.filter((other) => other !== id) },
   };
 }
@@ -178,7 +191,7 @@ export function withMessagePage(data: Data, chatId: number, items: Message[], ha
   const loaded = newest ? [] : (data.timelines.get(chatId)?.messages ?? []);
   const byId = new Map([...items, ...loaded].map((m) => [m.id, m]));
   const messages = [...byId.values()].sort(byTime);
-  return { ...data, timelines: put(data.timelines, chatId, { messages, hasOlder }) };
+  return { ...data, timelines: put(data.timelines, chatId, { messages, hasOlder }), stale: newest ? without(data.stale, chatId) : data.stale };
 }
 
 // --- maps
@@ -189,6 +202,13 @@ function put<V>(map: ReadonlyMap<number, V>, id: number, value: V): ReadonlyMap<
 
 function drop<V>(map: ReadonlyMap<number, V>, id: number): ReadonlyMap<number, V> {
   const next = new Map(map);
+  next.delete(id);
+  return next;
+}
+
+function without(set: ReadonlySet<number>, id: number): ReadonlySet<number> {
+  if (!set.has(id)) return set;
+  const next = new Set(set);
   next.delete(id);
   return next;
 }

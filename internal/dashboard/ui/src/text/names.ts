@@ -1,8 +1,10 @@
-import type { Chat, Contact, Message, MessageType } from "../contract";
+import type { Chat, Message, MessageType } from "../contract";
 
-/** What to call a contact: the best of what is known. */
-export function contactName(c: Contact): string {
-  return c.name || (c.phone ? phone(c.phone) : c.username ? `@${c.username}` : "Unknown contact");
+const nameless = "Unknown contact";
+
+/** What to call a chat, which is what to call its customer or group: the best of what is known. */
+export function chatName({ kind, contact: c }: Pick<Chat, "kind" | "contact">): string {
+  return c.name || (c.phone ? phone(c.phone) : c.username ? `@${c.username}` : kind === "group" ? "Unnamed group" : nameless);
 }
 
 // Country calling codes have one digit (these two), two (these), or three.
@@ -53,13 +55,15 @@ export function kindName(type: MessageType): string {
 /** One line for lists and quotes. */
 export function preview(type: MessageType, content: string): string {
   const text = content.replace(/\s+/g, " ").trim();
-  if (type === "text" || type === "system" || type === "template") return text || kindName(type);
+  if (type === "text") return text || "Message taken back"; // nothing else leaves a text without words
+  // What is unsupported says itself which kind it is of.
+  if (type === "system" || type === "template" || type === "unsupported") return text || kindName(type);
   return text ? `${kindName(type)} · ${text}` : kindName(type);
 }
 
 /** Who wrote a message. */
 export function senderName(message: Message, chat: Chat): string {
-  return message.senderName || (message.fromMe ? "You" : contactName(chat.contact));
+  return message.senderName || (message.fromMe ? "You" : chat.kind === "group" ? nameless : chatName(chat));
 }
 
 const units = ["B", "KB", "MB", "GB"];

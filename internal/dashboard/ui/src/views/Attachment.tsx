@@ -3,7 +3,6 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import { reason } from "../api";
 import type { Location, Media, Message } from "../contract";
 import { useWorkspace } from "../context";
-import { duration } from "../text/time";
 import { bytes, kindName } from "../text/names";
 import { Dialog, Spinner } from "./basics";
 import { Icon } from "./icons";
@@ -81,12 +80,7 @@ function Ready({ message, media }: { message: Message; media: Media }) {
       return <video class="picture" style={boxOf(media, "video")} src={url || undefined} controls preload="metadata" playsInline aria-label={label} onError={() => url && onError()} />;
     case "audio":
     case "voice":
-      return (
-        <div class="audio">
-          <audio src={url || undefined} controls preload="metadata" aria-label={label} onError={() => url && onError()} />
-          {media.durationMs > 0 && <span class="muted">{duration(media.durationMs)}</span>}
-        </div>
-      );
+      return <audio class="audio" src={url || undefined} controls preload="metadata" aria-label={label} onError={() => url && onError()} />;
     default:
       return <FileCard media={media} url={url} label={label} note={error} />;
   }

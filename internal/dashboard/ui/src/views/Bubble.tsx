@@ -39,7 +39,7 @@ export const Bubble = memo<BubbleProps>(function Bubble({ message, chat, follows
         {named && <p class={`sender hue-${hue(mine ? (message.senderUserId ?? 0) : nameId(message.senderName))}`}>{mine ? message.senderName || "Sent from the phone" : senderName(message, chat)}</p>}
         {message.revokedAt ? (
           <p class="revoked">
-            <Icon name="undo" size={16} /> {mine ? "You took this message back" : "This message was taken back"}
+            <Icon name="undo" size={16} /> {message.senderUserId === workspace.me.id ? "You took this message back" : "This message was taken back"}
           </p>
         ) : (
           <>

@@ -13,10 +13,11 @@ interface Setting {
   secret?: boolean;
   optional?: boolean;
   digits?: boolean;
+  phone?: boolean;
 }
 
 const settings: Record<ChannelKind, Setting[]> = {
-  whatsapp: [],
+  whatsapp: [{ key: "phone", label: "Phone number", hint: "Optional: then no other phone can be linked. With the country code.", optional: true, phone: true }],
   waba: [
     { key: "phoneNumberId", label: "Phone number ID", hint: "Meta's app dashboard, WhatsApp › API Setup. Not the number itself.", digits: true },
     { key: "businessAccountId", label: "WhatsApp Business Account ID", hint: "On the same page. Optional.", optional: true, digits: true },
@@ -26,10 +27,12 @@ const settings: Record<ChannelKind, Setting[]> = {
   telegram: [{ key: "botToken", label: "Bot token", hint: "As @BotFather gave it, such as 123456:ABC…", secret: true }],
 };
 
-/** Adds a channel. Secrets are sealed on the server and never come back. */
-export function ChannelForm({ kinds, onClose }: { kinds: ChannelKind[]; onClose: () => void }) {
+const kinds: ChannelKind[] = ["whatsapp", "waba", "telegram"];
+
+/** Adds a channel. Secrets are sealed on the server and never come back. One that a phone is linked to is connected at once. */
+export function ChannelForm({ onClose }: { onClose: (made?: Channel) => void }) {
   const workspace = useWorkspace();
-  const [kind, setKind] = useState<ChannelKind>(kinds.includes("waba") ? "waba" : kinds[0]!);
+  const [kind, setKind] = useState<ChannelKind>("whatsapp");
   const [verifyToken] = useState(() => uuid().replaceAll("-", ""));
   const { busy, error, fields, submit } = useSubmit(async (form) => {
     const values = new FormData(form);
@@ -39,14 +42,15 @@ export function ChannelForm({ kinds, onClose }: { kinds: ChannelKind[]; onClose:
       if (value) config[key] = value;
     }
     const name = String(values.get("name")).trim();
-    await workspace.saveChannel(() => workspace.api.post<Channel>("/api/channels", { kind, name, config }));
-    onClose();
+    const made = await workspace.saveChannel(() => workspace.api.post<Channel>("/api/channels", { kind, name, config }));
+    if (kind === "whatsapp") await workspace.act(workspace.saveChannel(() => workspace.api.post<Channel>(`/api/channels/${made.id}/connect`)));
+    onClose(made);
   });
   return (
-    <Dialog title="Add a channel" onClose={onClose}>
+    <Dialog title="Add a channel" onClose={() => onClose()}>
       <form onSubmit={submit} autocomplete="off">
         <Problem text={error} />
-        {kinds.length > 1 && <Select label="Kind" value={kind} onChange={setKind} options={kinds.map((k) => [k, kindNames[k]])} />}
+        <Select label="Kind" value={kind} onChange={setKind} options={kinds.map((k) => [k, kindNames[k]])} />
         <Field label="Name" name="name" required maxLength={200} autofocus hint="What your team calls it, such as Support or Sales." error={fields.name} />
         {settings[kind].map((s) => (
           <Field
@@ -55,7 +59,8 @@ export function ChannelForm({ kinds, onClose }: { kinds: ChannelKind[]; onClose:
             name={s.key}
             hint={s.hint}
             required={!s.optional}
-            {...(s.secret ? { type: "password" } : { type: "text" })}
+            {...(s.secret ? { type: "password" } : s.phone ? { type: "tel" } : { type: "text" })}
+            placeholder={s.phone ? "+49 151 2345678" : undefined}
             autocomplete={s.secret ? "new-password" : "off"}
             inputMode={s.digits ? "numeric" : undefined}
             pattern={s.digits ? "[0-9]+" : undefined}
@@ -75,13 +80,18 @@ export function ChannelForm({ kinds, onClose }: { kinds: ChannelKind[]; onClose:
             <p class="muted small">Save the channel first: Meta asks at once. The token is not shown again.</p>
           </div>
         )}
-        {kind === "whatsapp" && <p class="muted">After adding it, connect the channel and scan the code with the phone.</p>}
+        {kind === "whatsapp" && (
+          <p class="steps">
+            An ordinary number, linked like WhatsApp Web: the next step shows the code to scan. WhatsApp does not support programs like this one and may ban
+            numbers that use them, above all those that write to many strangers.
+          </p>
+        )}
         <footer>
-          <button type="button" class="button" onClick={onClose}>
+          <button type="button" class="button" onClick={() => onClose()}>
             Cancel
           </button>
           <button class="button button-main" disabled={busy}>
-            {busy ? "Adding…" : "Add channel"}
+            {busy ? "Adding…" : kind === "whatsapp" ? "Add and link" : "Add channel"}
           </button>
         </footer>
       </form>

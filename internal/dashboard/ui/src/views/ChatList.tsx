@@ -1,13 +1,14 @@
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 
-import type { Chat } from "../contract";
+import type { Chat, LastMessage } from "../contract";
 import { useSelect, useWorkspace } from "../context";
 import { activity } from "../inbox/data";
 import { everything, type Filter } from "../inbox/filter";
 import { follow, pathOf } from "../route";
 import { full, short } from "../text/time";
-import { contactName, preview } from "../text/names";
+import { chatName, preview } from "../text/names";
 import { Avatar, Empty, IconButton, Popover, Select, Spinner, useNow } from "./basics";
+import { ContactAvatar } from "./ContactAvatar";
 import { Icon } from "./icons";
 import { NewChat } from "./NewChat";
 
@@ -108,7 +109,7 @@ function Row({ chat, selected, now }: { chat: Chat; selected: boolean; now: Date
   const typing = useSelect((s) => s.typing.get(chat.id)?.has("contact") ?? false);
   const channel = useSelect((s) => s.data.channels.get(chat.channelId));
   const assignee = useSelect((s) => (chat.assigneeId ? s.users.get(chat.assigneeId) : undefined));
-  const name = contactName(chat.contact);
+  const name = chatName(chat);
   const last = chat.lastMessage;
   const route = { page: "inbox", chatId: chat.id } as const;
   const dead = channel && channel.status.state !== "connected";
@@ -120,7 +121,7 @@ function Row({ chat, selected, now }: { chat: Chat; selected: boolean; now: Date
         onClick={follow(route)}
         aria-current={selected ? "page" : undefined}
       >
-        <Avatar id={chat.contact.id} name={name} url={chat.contact.avatarUrl} network={chat.channel} />
+        <ContactAvatar chat={chat} />
         <span class="chat-lines">
           <span class="chat-top">
             <span class="chat-name">{name}</span>
@@ -130,7 +131,7 @@ function Row({ chat, selected, now }: { chat: Chat; selected: boolean; now: Date
           </span>
           <span class="chat-bottom">
             <span class="chat-preview">
-              {typing ? <em class="typing-word">types…</em> : last ? `${last.fromMe ? "You: " : ""}${preview(last.type, last.content)}` : "No messages yet"}
+              {typing ? <em class="typing-word">types…</em> : last ? <Last message={last} /> : "No messages yet"}
             </span>
             {chat.unreadCount > 0 && (
               <span class="badge" aria-label={`${chat.unreadCount} unread`}>
@@ -163,6 +164,20 @@ function Row({ chat, selected, now }: { chat: Chat; selected: boolean; now: Date
         </span>
       </a>
     </li>
+  );
+}
+
+// Which colleague wrote it is not told: it is marked as one of ours.
+function Last({ message }: { message: LastMessage }) {
+  return (
+    <>
+      {message.fromMe && (
+        <span class="chat-sent" role="img" aria-label="Sent" title="Sent">
+          <Icon name="send" size={13} />
+        </span>
+      )}
+      {preview(message.type, message.content)}
+    </>
   );
 }
 
@@ -215,7 +230,7 @@ function Filters({ filter }: { filter: Filter }) {
         <label class="search">
           <Icon name="search" size={17} />
           <span class="visually-hidden">Search chats</span>
-          <input ref={field} type="search" placeholder="Search name or number" value={q} onInput={(e) => setQ(e.currentTarget.value)} onKeyDown={(e) => e.key === "Escape" && setQ("")} />
+          <input ref={field} type="search" placeholder="Name or number" value={q} onInput={(e) => setQ(e.currentTarget.value)} onKeyDown={(e) => e.key === "Escape" && setQ("")} />
         </label>
         <Popover
           panelClass="filter-panel"

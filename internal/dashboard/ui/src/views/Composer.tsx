@@ -5,7 +5,7 @@ import { useSelect, useWorkspace } from "../context";
 import { draftOf, keepDraft } from "../inbox/drafts";
 import { uuid } from "../random";
 import { distance } from "../text/time";
-import { bytes, contactName, preview } from "../text/names";
+import { bytes, chatName, preview, senderName } from "../text/names";
 import { IconButton, useNow } from "./basics";
 import { Icon } from "./icons";
 import { TemplateForm } from "./TemplateForm";
@@ -14,6 +14,9 @@ import { TemplateForm } from "./TemplateForm";
 const typingEvery = 3000;
 /** Without a key for this long, the operator has stopped typing. */
 const typingPause = 4000;
+/** How many characters every network takes as a text, and as one under a file. */
+const maxText = 4096;
+const maxCaption = 1024;
 
 interface Props {
   chat: Chat;
@@ -58,7 +61,7 @@ export function Composer(props: Props) {
         <div class="window-closed">
           <Icon name="clock" size={20} />
           <p>
-            <strong>{closes === 0 ? `${contactName(chat.contact)} has not written yet.` : "The 24-hour window is closed."}</strong>{" "}
+            <strong>{closes === 0 ? `${chatName(chat)} has not written yet.` : "The 24-hour window is closed."}</strong>{" "}
             WhatsApp takes only approved templates until the customer writes{closes === 0 ? "" : " again"}.
           </p>
           <button type="button" class="button button-main" onClick={() => setTemplate(true)}>
@@ -76,18 +79,29 @@ export function Composer(props: Props) {
 function Writer({ chat, replyTo, editing, onDone, onTemplate }: Props & { onTemplate?: () => void }) {
   const workspace = useWorkspace();
   const me = workspace.me.id;
-  const [text, setText] = useState(() => draftOf(me, chat.id));
+  // Two texts, each with its own place: what is written anew, and what a message is changed to.
+  const [draft, setDraft] = useState(() => draftOf(me, chat.id));
+  const [change, setChange] = useState("");
+  const [saving, setSaving] = useState(false);
+  const text = editing ? change : draft;
+  const write = (now: string) => {
+    if (editing) return setChange(now);
+    setDraft(now);
+    keepDraft(me, chat.id, now);
+  };
   const [files, setFiles] = useState<File[]>([]);
   const [dropping, setDropping] = useState(false);
   const field = useRef<HTMLTextAreaElement>(null);
   const picker = useRef<HTMLInputElement>(null);
   const typing = useTyping(chat.id);
 
-  useEffect(() => {
-    if (!editing) keepDraft(me, chat.id, text);
-  }, [text]);
-  useEffect(() => {
-    setText(editing ? editing.content : draftOf(me, chat.id));
+  const caption = editing ? editing.type !== "text" : files.length > 0;
+  const limit = caption ? maxCaption : maxText;
+  const left = limit - [...text.trim()].length;
+
+  // Before anybody can type: it would take what was typed away.
+  useLayoutEffect(() => {
+    if (editing) setChange(editing.content);
     if (editing || replyTo) field.current?.focus();
   }, [editing?.id, replyTo?.id]);
   useEffect(() => {
@@ -101,8 +115,14 @@ function Writer({ chat, replyTo, editing, onDone, onTemplate }: Props & { onTemp
 
   const submit = async () => {
     const content = text.trim();
+    if (left < 0 || saving) return;
     if (editing) {
-      if (content && content !== editing.content && !(await workspace.act(workspace.accept(`/api/messages/${editing.id}`, { content }, "PATCH")))) return;
+      if (content && content !== editing.content) {
+        setSaving(true);
+        const saved = await workspace.act(workspace.accept(`/api/messages/${editing.id}`, { content }, "PATCH"));
+        setSaving(false);
+        if (!saved) return;
+      }
       return onDone();
     }
     if (!content && files.length === 0) return;
@@ -119,7 +139,7 @@ function Writer({ chat, replyTo, editing, onDone, onTemplate }: Props & { onTemp
         replyTo: replyTo ?? undefined,
       });
     });
-    setText("");
+    write("");
     setFiles([]);
     typing.stop();
     onDone();
@@ -144,7 +164,7 @@ function Writer({ chat, replyTo, editing, onDone, onTemplate }: Props & { onTemp
         <div class="writer-context">
           <Icon name={editing ? "edit" : "reply"} size={17} />
           <span>
-            <strong>{editing ? "Edit message" : replyTo!.fromMe ? replyTo!.senderName || "You" : replyTo!.senderName || contactName(chat.contact)}</strong>
+            <strong>{editing ? "Edit message" : senderName(replyTo!, chat)}</strong>
             <span>{preview((editing ?? replyTo)!.type, (editing ?? replyTo)!.content)}</span>
           </span>
           <IconButton icon="close" label={editing ? "Stop editing" : "Do not reply"} onClick={onDone} />
@@ -170,20 +190,33 @@ function Writer({ chat, replyTo, editing, onDone, onTemplate }: Props & { onTemp
           ref={field}
           rows={1}
           dir="auto"
-          aria-label={`Message to ${contactName(chat.contact)}`}
+          aria-label={`Message to ${chatName(chat)}`}
           placeholder="Write a message"
           maxLength={65536}
           value={text}
-          onInput={(e) => (setText(e.currentTarget.value), typing.key(e.currentTarget.value !== ""))}
+          onInput={(e) => (write(e.currentTarget.value), typing.key(e.currentTarget.value !== ""))}
           onKeyDown={keys}
           onPaste={(e) => e.clipboardData?.files.length && (e.preventDefault(), add(e.clipboardData.files))}
           onBlur={() => typing.stop()}
         />
-        <button class="send" aria-label={editing ? "Save the change" : "Send"} title={editing ? "Save" : "Send (Enter)"} disabled={!text.trim() && files.length === 0}>
+        <button class="send" aria-label={editing ? "Save the change" : "Send"} title={editing ? "Save" : "Send (Enter)"} disabled={(!text.trim() && files.length === 0) || left < 0 || saving}>
           <Icon name={editing ? "check" : "send"} />
         </button>
       </div>
+      {left < limit / 10 && <Left left={left} limit={limit} where={`${chat.channel === "telegram" ? "Telegram" : "WhatsApp"} takes ${caption ? "under a file" : "in a message"}`} />}
     </form>
+  );
+}
+
+// Said once the end is near: what is too long would come back from the network, so it is not sent.
+function Left({ left, limit, where }: { left: number; limit: number; where: string }) {
+  const count = Math.abs(left);
+  const characters = `${count.toLocaleString()} ${count === 1 ? "character" : "characters"}`;
+  if (left >= 0) return <p class="writer-left">{characters} left</p>;
+  return (
+    <p class="writer-left writer-over" role="status">
+      {characters} more than the {limit.toLocaleString()} that {where}.
+    </p>
   );
 }
 

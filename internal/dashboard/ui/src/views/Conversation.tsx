@@ -4,9 +4,10 @@ import { ApiError, reason } from "../api";
 import type { Chat, Message } from "../contract";
 import { useSelect, useWorkspace } from "../context";
 import { navigate } from "../route";
-import { contactName, phone } from "../text/names";
-import { Avatar, Empty, IconButton, Spinner } from "./basics";
+import { chatName, phone } from "../text/names";
+import { Empty, IconButton, Spinner } from "./basics";
 import { Composer } from "./Composer";
+import { ContactAvatar } from "./ContactAvatar";
 import { Thread } from "./Thread";
 
 export function Conversation({ chatId, panel, onPanel }: { chatId: number; panel: boolean; onPanel: () => void }) {
@@ -49,7 +50,7 @@ function Open({ chat, panel, onPanel }: { chat: Chat; panel: boolean; onPanel: (
   const edit = useCallback((m: Message) => (setReplyTo(null), setEditing(m)), []);
   const done = useCallback(() => (setReplyTo(null), setEditing(null)), []);
   return (
-    <section class="conversation" aria-label={`Chat with ${contactName(chat.contact)}`}>
+    <section class="conversation" aria-label={`Chat with ${chatName(chat)}`}>
       <Head chat={chat} panel={panel} onPanel={onPanel} />
       <Thread chat={chat} onReply={reply} onEdit={edit} />
       <Composer chat={chat} replyTo={replyTo} editing={editing} onDone={done} />
@@ -68,10 +69,10 @@ function Head({ chat, panel, onPanel }: { chat: Chat; panel: boolean; onPanel: (
   return (
     <header class="conversation-head">
       <IconButton icon="back" label="Back to the chats" class="only-narrow" onClick={() => navigate({ page: "inbox", chatId: null })} />
-      <button type="button" class="who" onClick={onPanel} aria-expanded={panel} aria-label={`Details of ${contactName(chat.contact)}`}>
-        <Avatar id={chat.contact.id} name={contactName(chat.contact)} url={chat.contact.avatarUrl} network={chat.channel} />
+      <button type="button" class="who" onClick={onPanel} aria-expanded={panel} aria-label={`Details of ${chatName(chat)}`}>
+        <ContactAvatar chat={chat} />
         <span class="who-lines">
-          <strong>{contactName(chat.contact)}</strong>
+          <strong>{chatName(chat)}</strong>
           <span class="who-sub" role="status">
             {typing?.has("contact") ? (
               <em class="typing-word">types…</em>

@@ -6,7 +6,7 @@ import { follow, pathOf, useRoute, type Route } from "../route";
 import { ApiKeys } from "./ApiKeys";
 import { Avatar, Empty, Spinner } from "./basics";
 import { Bell } from "./Bell";
-import { Channels, stateTone } from "./Channels";
+import { Channels, statusTone } from "./Channels";
 import { Icon, type IconName } from "./icons";
 import { Inbox } from "./Inbox";
 import { Profile } from "./Profile";
@@ -53,7 +53,7 @@ function AdminsOnly() {
 
 function Rail({ route, admin }: { route: Route; admin: boolean }) {
   const workspace = useWorkspace();
-  const ailing = useSelect((s) => [...s.data.channels.values()].filter((c) => stateTone(c.status.state) === "bad").length);
+  const ailing = useSelect((s) => [...s.data.channels.values()].filter((c) => statusTone(c.status) === "bad").length);
   const self = useSelect((s) => s.users.get(workspace.me.id));
   const item = (to: Route, icon: IconName, label: string, extra?: ComponentChildren) => (
     <a class="rail-item" href={pathOf(to)} onClick={follow(to)} aria-label={label} title={label} aria-current={route.page === to.page ? "page" : undefined}>

@@ -4,8 +4,9 @@ import type { Chat } from "../contract";
 import { useSelect, useWorkspace } from "../context";
 import { navigate } from "../route";
 import { full } from "../text/time";
-import { contactName, phone } from "../text/names";
-import { Avatar, Confirm, Copyable, IconButton, Select } from "./basics";
+import { chatName, phone } from "../text/names";
+import { Confirm, Copyable, IconButton, Select } from "./basics";
+import { ContactAvatar } from "./ContactAvatar";
 import { Icon } from "./icons";
 import { Notes } from "./Notes";
 import { ChatTicket } from "./ChatTicket";
@@ -28,8 +29,8 @@ function Details({ chat, onClose }: { chat: Chat; onClose: () => void }) {
       </header>
       <div class="side-scroll">
         <section class="side-contact">
-          <Avatar id={contact.id} name={contactName(contact)} url={contact.avatarUrl} network={chat.channel} size="l" />
-          <h3>{contactName(contact)}</h3>
+          <ContactAvatar chat={chat} size="l" />
+          <h3>{chatName(chat)}</h3>
           {contact.phone && <Copyable text={phone(contact.phone)} label="Copy the number" />}
           {contact.username && <Copyable text={`@${contact.username}`} label="Copy the name" />}
         </section>

@@ -4,7 +4,7 @@ import { reason } from "../api";
 import type { Ticket, TicketStatus } from "../contract";
 import { useSelect, useWorkspace } from "../context";
 import { follow, pathOf } from "../route";
-import { contactName } from "../text/names";
+import { chatName } from "../text/names";
 import { full, short } from "../text/time";
 import { Empty, Problem, Select, Spinner, useNow } from "./basics";
 import { TicketDialog, priorities, ticketStatuses } from "./ChatTicket";
@@ -110,7 +110,7 @@ function CustomerLink({ ticket }: { ticket: Ticket }) {
   const route = { page: "inbox", chatId: ticket.chatId } as const;
   return (
     <a href={pathOf(route)} onClick={follow(route)}>
-      {chat ? contactName(chat.contact) : `Chat ${ticket.chatId}`}
+      {chat ? chatName(chat) : `Chat ${ticket.chatId}`}
     </a>
   );
 }

@@ -6,13 +6,24 @@ import type { Network } from "../contract";
 import { hue, initials } from "../text/names";
 import { Icon, NetworkIcon, type IconName } from "./icons";
 
-export function Avatar({ id, name, url, network, size = "m" }: { id: number; name: string; url?: string; network?: Network; size?: "s" | "m" | "l" }) {
+export interface AvatarProps {
+  id: number;
+  name: string;
+  url?: string;
+  network?: Network;
+  size?: "s" | "m" | "l";
+  /** The picture cannot be loaded; its initials are shown. */
+  onBroken?: () => void;
+}
+
+export function Avatar({ id, name, url, network, size = "m", onBroken }: AvatarProps) {
   const [broken, setBroken] = useState(false);
+  useEffect(() => setBroken(false), [url]);
   // Pictures of other hosts are not asked for: they would tell the host who reads.
   const own = url?.startsWith("/") && !url.startsWith("//") && !broken;
   return (
     <span class={`avatar avatar-${size} hue-${hue(id)}`} aria-hidden="true">
-      {own ? <img src={url} alt="" onError={() => setBroken(true)} /> : initials(name)}
+      {own ? <img src={url} alt="" onError={() => (setBroken(true), onBroken?.())} /> : initials(name)}
       {network && (
         <span class="avatar-network">
           <NetworkIcon network={network} size={size === "l" ? 20 : 15} />
@@ -54,7 +65,7 @@ export function Field({ label, hint, error, ...input }: { label: string; hint?: 
       <label for={id}>{label}</label>
       <input id={id} aria-invalid={error ? "true" : undefined} aria-describedby={error || hint ? `${id}-hint` : undefined} {...input} />
       {(error || hint) && (
-        <p id={`${id}-hint`} class="field-hint">
+        <p id={`${id}-hint`} class="field-hint" role={error ? "alert" : undefined}>
           {error || hint}
         </p>
       )}
@@ -83,7 +94,7 @@ export function Select<T extends string>({ label, value, options, onChange, hidd
   );
 }
 
-/** A form's submission: busy while it runs, with what went wrong. */
+/** A form's submission: busy while it runs, with what went wrong: as a whole, or field by field. */
 export function useSubmit(work: (form: HTMLFormElement) => Promise<unknown>) {
   const [busy, setBusy] = useState(false);
   const [error, setError] = useState("");
@@ -91,20 +102,29 @@ export function useSubmit(work: (form: HTMLFormElement) => Promise<unknown>) {
   const submit = async (event: Event) => {
     event.preventDefault();
     if (busy) return;
+    const form = event.currentTarget as HTMLFormElement;
     setBusy(true);
     setError("");
     setFields({});
     try {
-      await work(event.currentTarget as HTMLFormElement);
+      await work(form);
     } catch (cause) {
       const known = cause instanceof ApiError ? cause.fields : {};
+      const inputs = Object.keys(known).map((field) => inputOf(form, field));
       setFields(known);
-      if (cause instanceof ApiError || Object.keys(known).length === 0) setError(reason(cause));
+      // What stands under its field is not said over the form once more.
+      if (inputs.length > 0 && inputs.every((input) => input)) inputs[0]!.focus();
+      else setError(reason(cause));
     } finally {
       setBusy(false);
     }
   };
   return { busy, error, fields, submit };
+}
+
+// The input of a form that shows what is wrong with a field of the request, such as config.phone.
+function inputOf(form: HTMLFormElement, field: string): HTMLElement | null {
+  return form.querySelector<HTMLElement>(`input[name="${CSS.escape(field.split(".").at(-1)!)}"]`);
 }
 
 export function Problem({ text }: { text: string }) {
