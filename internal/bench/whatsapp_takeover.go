@@ -35,7 +35,7 @@ func (b *whatsappBench) takeoverNumbers(ctx context.Context, out io.Writer) (err
 		for _, signal := range []syscall.Signal{syscall.SIGKILL, syscall.SIGTERM} {
 			d, err := h.takeover(ctx, signal)
 			if err != nil {
-				return fmt.Errorf("%s, round %d: %w", signal, round+1, err)
+				return survivor.failed(fmt.Errorf("%s, round %d: %w", signal, round+1, err))
 			}
 			took[signal] = append(took[signal], d.Seconds())
 		}
@@ -62,7 +62,7 @@ func (h *numbersHouse) takeover(ctx context.Context, signal syscall.Signal) (too
 	defer func() { _ = mortal.stop() }() // it has ended, one way or the other
 	channels, err := h.evenShare(ctx, "mortal")
 	if err != nil {
-		return 0, err
+		return 0, mortal.failed(err)
 	}
 	// All are connected, and nothing of the move is left.
 	if _, err := h.online(ctx, h.numbers, time.Time{}); err != nil {
@@ -105,7 +105,7 @@ func (h *numbersHouse) evenShare(ctx context.Context, worker string) ([]int64, e
 		}
 		select {
 		case <-ctx.Done():
-			return nil, fmt.Errorf("after %s worker %s has %d channels, not %d", patience, worker, len(last), h.bench.mortal)
+			return nil, errors.Join(fmt.Errorf("after %s worker %s has %d channels, not %d", patience, worker, len(last), h.bench.mortal), err)
 		case <-ticker.C:
 		}
 	}

@@ -17,8 +17,9 @@ const (
 	// moves is how many channels are handed back at one look: what is moved is
 	// away from its customers for a moment.
 	moves = 10
-	// stubborn is how long nothing is handed back after a channel that was came
-	// back, because nobody took it.
+	// stubborn is the most that nothing is handed back after a channel that was
+	// came back, because nobody took it. The first time it is two lease times: the
+	// other worker may just have been slow.
 	stubborn = 5 * time.Minute
 	// dischargeTimeout bounds the sign-off of a worker that stops.
 	dischargeTimeout = time.Second
@@ -38,9 +39,12 @@ type crew struct {
 	pool     []string            // the workers of the pool at the last look
 	given    map[int64]time.Time // channels that were handed back to them, and until when they are left to them
 	quiet    time.Time           // nothing is handed back before
+	patience *backoff            // how long that is, the next time
 }
 
-func newCrew() crew { return crew{given: map[int64]time.Time{}} }
+func newCrew(leaseTTL time.Duration) crew {
+	return crew{given: map[int64]time.Time{}, patience: newBackoff(2*leaseTTL, max(stubborn, 2*leaseTTL))}
+}
 
 // enlist gives a sign of life when one is due and returns how many channels the
 // worker may hold now. What it holds beyond that, while others have fewer, it
@@ -195,20 +199,27 @@ func (w *Worker) acquire(ctx, life context.Context, claim store.LeaseClaim) erro
 	for _, lease := range leases {
 		if _, back := w.crew.given[lease.ChannelID]; back {
 			delete(w.crew.given, lease.ChannelID)
-			w.crew.quiet = start.Add(stubborn)
+			if start.After(w.crew.quiet) { // those of one look count once
+				w.crew.quiet = start.Add(w.crew.patience.next())
+			}
 		}
 		w.adopt(life, lease, start.Add(w.o.LeaseTTL-w.o.margin()))
 	}
 	return err
 }
 
-// givenAway are the channels that are left to others for now.
+// givenAway are the channels that are left to others for now. Their time begins
+// when they are free. One that did not come back in it has been taken.
 func (w *Worker) givenAway() []int64 {
 	now := time.Now()
 	var ids []int64
 	for id, until := range w.crew.given {
-		if now.After(until) {
+		switch {
+		case w.supervisor(id) != nil: // its sends are finished first
+			w.crew.given[id] = now.Add(w.o.LeaseTTL)
+		case now.After(until):
 			delete(w.crew.given, id)
+			w.crew.patience.reset()
 			continue
 		}
 		ids = append(ids, id)

@@ -246,6 +246,24 @@ func TestNobodyWaitsForTheUnwilling(t *testing.T) {
 	})
 }
 
+// A worker that was too slow to take what was handed back to it gets its share when it has come round, not minutes later.
+func TestTheSlowGetTheirShareLater(t *testing.T) {
+	t.Parallel()
+	onBoth(t, func(t *testing.T, w *world) {
+		for id := range int64(6) {
+			w.channel(id + 1)
+		}
+		a := w.start("a", brief)
+		w.eventually("a to run all", func() bool { return len(w.provider.owners()) == 6 })
+		b := w.node("b", brief)
+		require.NoError(t, b.store.Enlist(t.Context(), store.Enlistment{WorkerID: b.holder, Name: b.o.ID, Capacity: b.o.MaxChannels, TTL: time.Minute}))
+		w.eventually("a to hand back", func() bool { return len(a.Held()) == 3 })
+		w.eventually("a to take them again", func() bool { return len(w.provider.owners()) == 6 })
+		require.NoError(t, b.Start(t.Context()))
+		w.eventually("two shares", func() bool { return slices.Equal(w.provider.shares(), []int{3, 3}) })
+	})
+}
+
 // Workers come, stop and die at random; in the end every channel runs, evenly.
 func TestSpreadAtRandom(t *testing.T) {
 	t.Parallel()

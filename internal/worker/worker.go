@@ -81,7 +81,7 @@ func New(o Options) (*Worker, error) {
 	return &Worker{
 		o: o, logger: o.Logger.With(slog.String("worker", o.ID)), holder: o.ID + "#" + hex.EncodeToString(nonce[:]),
 		look: make(chan struct{}, 1), mediaRoom: make(chan struct{}, o.ParallelMedia), importRoom: make(chan struct{}, max(1, o.ParallelMedia/2)), typeRoom: make(chan struct{}, maxTypingCalls),
-		supervisors: map[int64]*supervisor{}, ended: make(chan struct{}), changed: make(chan struct{}), crew: newCrew(),
+		supervisors: map[int64]*supervisor{}, ended: make(chan struct{}), changed: make(chan struct{}), crew: newCrew(o.LeaseTTL),
 	}, nil
 }
 
