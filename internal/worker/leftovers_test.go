@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -103,4 +104,47 @@ func TestSendingEndsAfterASessionThatEndsAtOnce(t *testing.T) {
 	require.Equal(t, "sending", w.status(101))
 	release()
 	w.eventually("the message to be settled", func() bool { return w.status(101) == "unknown" })
+}
+
+// The session is over for good before the database has taken what became of its own send.
+func TestOutcomesAreWrittenAfterTheLastSession(t *testing.T) {
+	t.Parallel()
+	onBoth(t, func(t *testing.T, w *world) {
+		w.channel(1)
+		w.chat(11, 1)
+		w.queue(101, 11, 1)
+		ended := &channel.Down{State: domain.ChannelLoggedOut, Code: "token_revoked", Reason: "The token was revoked.", Permanent: true}
+		over := make(chan struct{})
+		w.provider.run = func(ctx context.Context, s *session) error {
+			ctx, cancel := context.WithCancel(ctx)
+			defer cancel()
+			go func() {
+				select {
+				case <-over:
+					cancel()
+				case <-ctx.Done():
+				}
+			}()
+			_ = s.serve(ctx)
+			return ended
+		}
+		a := w.node("a", calm)
+		var taken atomic.Bool
+		refused := make(chan struct{}, 100)
+		a.beforeSettle = func(int64) error {
+			if taken.Load() {
+				return nil
+			}
+			refused <- struct{}{}
+			return domain.Errorf(domain.CodeInvalid, "The database does not take this.")
+		}
+		require.NoError(t, a.Start(t.Context()))
+		<-refused
+		close(over)
+		w.eventually("the channel to be down", func() bool { return w.one("SELECT state FROM channels WHERE id = 1") == "logged_out" })
+		require.Equal(t, "sending", w.status(101))
+		taken.Store(true)
+		w.eventuallyStatus(101, domain.StatusSent)
+		require.Equal(t, []string{"sending", "sent"}, w.statuses(101))
+	})
 }

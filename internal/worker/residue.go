@@ -141,8 +141,17 @@ func (d *dispatcher) settleAgain() {
 	}
 }
 
-// recoverEvery is the pause between two tries of recoverUnopened.
+// recoverEvery is the pause between two tries of settleUnopened.
 const recoverEvery = time.Second
+
+// settleUnopened settles what sends have left while no session is there to do it:
+// the next one may be long in coming, or never come.
+func (s *supervisor) settleUnopened() (done bool) {
+	if !s.residue.empty() {
+		s.last.mend() // there was a session under this lease
+	}
+	return s.residue.empty() && s.recoverUnopened()
+}
 
 // recoverUnopened settles what a dead worker was sending where no session does it:
 // none can be made, or it ended before it could. Without it these messages would

@@ -45,6 +45,7 @@ type supervisor struct {
 	// leftover is the channel whose sends of dead workers are not settled yet, nil
 	// once they are. It is the loop's while a session runs.
 	leftover *inbox.OpenChannel
+	last     *dispatcher // of the last session; its loop has ended when rest looks at it
 
 	mu        sync.Mutex // guards what follows
 	reason    error      // why it is retired
@@ -206,13 +207,13 @@ func (s *supervisor) rest(cause error, wait *backoff) {
 	s.failing.Store(!down.Permanent)
 	s.show(s.holding.ctx, down.State, down.Code, reason, !down.Permanent)
 	var unsettled <-chan time.Time
-	if s.leftover != nil {
+	if s.leftover != nil || !s.residue.empty() {
 		unsettled = time.After(recoverEvery)
 	}
 	for {
 		select {
 		case <-unsettled:
-			if unsettled = nil; !s.recoverUnopened() {
+			if unsettled = nil; !s.settleUnopened() {
 				unsettled = time.After(recoverEvery)
 			}
 		case <-again:
@@ -275,6 +276,7 @@ func (s *supervisor) serve(loaded inbox.OpenChannel) error {
 		return err
 	}
 	dispatch := newDispatcher(s, session, host, loaded)
+	s.last = dispatch
 	s.setSession(session, dispatch)
 	defer s.setSession(nil, nil)
 
