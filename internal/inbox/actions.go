@@ -157,13 +157,13 @@ func (s *Service) Edit(ctx context.Context, p domain.Principal, messageID int64,
 		if err := edit.fits(); err != nil {
 			return err
 		}
+		if err := tx.EnqueueChange(command(own, domain.CommandEdit, content)); err != nil {
+			return err
+		}
 		if _, err := tx.EditMessage(messageID, content, tx.Now()); err != nil {
 			return err
 		}
-		if err := refreshChat(tx, own); err != nil {
-			return err
-		}
-		return tx.EnqueueCommand(command(own, domain.CommandEdit, content))
+		return refreshChat(tx, own)
 	})
 }
 
@@ -181,13 +181,13 @@ func (s *Service) Revoke(ctx context.Context, p domain.Principal, messageID int6
 		if err := s.changeable(tx, p, own, change{can.Revokes, can.RevokeWithin, "taken back"}); err != nil {
 			return err
 		}
-		if _, err := tx.RevokeMessage(messageID, tx.Now()); err != nil {
+		if err := tx.EnqueueChange(command(own, domain.CommandRevoke, "")); err != nil {
 			return err
 		}
-		if err := refreshChat(tx, own); err != nil {
+		if _, err := tx.HideMessage(messageID, tx.Now()); err != nil {
 			return err
 		}
-		return tx.EnqueueCommand(command(own, domain.CommandRevoke, ""))
+		return refreshChat(tx, own)
 	})
 }
 

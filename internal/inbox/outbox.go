@@ -310,8 +310,8 @@ const maxCommandAttempts = 10
 
 // SettleCommand removes a command that is done, leaves one for later, or gives
 // it up. What operators see on their screens and customers do not is corrected
-// or said: a reaction that the provider did not take is taken off the message
-// again, and a note in the chat tells of every reaction, edit and revocation
+// and said: a reaction that the provider did not take is taken off the message
+// again, one that was edited or taken back is as it was, and a note in the chat tells of every reaction, edit and revocation
 // that did not reach the customer. A read receipt that is given up is only
 // logged.
 func (s *Service) SettleCommand(ctx context.Context, organizationID int64, lease store.Lease, c domain.Command, outcome CommandOutcome, wait time.Duration, reason *domain.SendError) error {
@@ -325,11 +325,19 @@ func (s *Service) SettleCommand(ctx context.Context, organizationID int64, lease
 		case outcome == CommandLater && c.Attempts+1 < maxCommandAttempts:
 			return tx.PostponeCommand(c.ID, tx.Now().Add(max(retryDelay(c.Attempts), wait)), true)
 		}
-		dropped, err := tx.DropCommand(c.ID)
-		if err != nil || !dropped || outcome == CommandDone {
+		if outcome == CommandDone {
+			return tx.FinishCommand(c)
+		}
+		dropped, restored, err := tx.AbandonCommand(c)
+		if err != nil || !dropped {
 			return err
 		}
 		givenUp = true
+		if restored {
+			if err := s.contentRestored(tx, c.MessageID); err != nil {
+				return err
+			}
+		}
 		return s.commandFailed(tx, c, reason)
 	}, store.Holding(lease))
 	if err != nil {
@@ -344,6 +352,15 @@ func (s *Service) SettleCommand(ctx context.Context, organizationID int64, lease
 			slog.Int64("message", c.MessageID), slog.String("kind", string(c.Kind)), slog.Int("attempts", c.Attempts+1), slog.String("code", code))
 	}
 	return nil
+}
+
+// contentRestored tells of a message that is as it was before a change.
+func (s *Service) contentRestored(tx *store.Tx, messageID int64) error {
+	subject, err := tx.Subject(messageID)
+	if err != nil {
+		return err
+	}
+	return contentChanged(tx, store.MessageRef{ID: messageID, ChatID: subject.ChatID})
 }
 
 func (s *Service) commandFailed(tx *store.Tx, c domain.Command, reason *domain.SendError) error {

@@ -243,7 +243,6 @@ func (tx *Tx) DeleteChannel(id int64) error {
 			state_code = '', state_reason = '', state_worker = '', state_retries = FALSE, unlink = (device <> ''), config_version = config_version + 1
 			WHERE id = @id AND organization_id = @org`,
 		"DELETE FROM link_codes WHERE channel_id = @id",
-		"DELETE FROM commands WHERE channel_id = @id AND organization_id = @org",
 		"DELETE FROM outbox WHERE channel_id = @id",
 		"DELETE FROM early_updates WHERE channel_id = @id",
 	} {
@@ -252,7 +251,7 @@ func (tx *Tx) DeleteChannel(id int64) error {
 			return fmt.Errorf("delete channel %d: %w", id, err)
 		}
 	}
-	return nil
+	return tx.dropCommands("channel_id = ? AND organization_id = ?", id, tx.organizationID)
 }
 
 // AbandonOutbox ends what a channel has not sent: what is queued fails, and of what is being sent the outcome is unknown.

@@ -120,11 +120,12 @@ func combine(kept, gone doubleRow) doubleRow {
 	return next
 }
 
-// releaseMedia lets go of a file that no message and no contact shows any more:
-// its bytes go with the next sweep.
+// releaseMedia lets go of a file that no contact shows any more, unless a message
+// does or may again: its bytes go with the next sweep.
 func (tx *Tx) releaseMedia(id int64) error {
 	err := tx.db.Exec(`UPDATE media SET state = 'deleted', provider_ref = '', filename = '', message_id = NULL, contact_id = NULL
-		WHERE id = ? AND organization_id = ? AND NOT EXISTS (SELECT 1 FROM messages m WHERE m.media_id = media.id)`,
+		WHERE id = ? AND organization_id = ? AND NOT EXISTS (SELECT 1 FROM messages m WHERE m.media_id = media.id)
+			AND NOT EXISTS (SELECT 1 FROM commands k WHERE k.undo_media_id = media.id)`,
 		id, tx.organizationID).Error
 	if err != nil {
 		return fmt.Errorf("let go of media %d: %w", id, err)

@@ -110,13 +110,6 @@ func (s *Store) readBefore(ctx context.Context, c domain.Command) ([]domain.Read
 	return read, nil
 }
 
-// DropCommand removes a command that is done or given up. dropped is false
-// when a newer one has replaced it.
-func (tx *Tx) DropCommand(id int64) (dropped bool, err error) {
-	result := tx.db.Exec("DELETE FROM commands WHERE id = ? AND organization_id = ?", id, tx.organizationID)
-	return result.RowsAffected == 1, result.Error
-}
-
 // PostponeCommand leaves a command for a later try. counted ones come nearer to
 // the bound of tries.
 func (tx *Tx) PostponeCommand(id int64, at domain.Time, counted bool) error {

@@ -1,0 +1,13 @@
+-- +goose Up
+-- What a message said before an edit or a revocation of ours that waits for the
+-- provider's word: what the provider refuses must not be lost.
+ALTER TABLE commands ADD COLUMN undo_content TEXT;
+ALTER TABLE commands ADD COLUMN undo_media_id BIGINT;
+ALTER TABLE commands ADD COLUMN undo_location TEXT;
+ALTER TABLE commands ADD COLUMN undo_edited_at BIGINT;
+
+-- +goose Down
+ALTER TABLE commands DROP COLUMN undo_content;
+ALTER TABLE commands DROP COLUMN undo_media_id;
+ALTER TABLE commands DROP COLUMN undo_location;
+ALTER TABLE commands DROP COLUMN undo_edited_at;
