@@ -70,6 +70,15 @@ func (s *Service) Register(ctx context.Context, r Registration) (SignedIn, error
 	return s.begin(ctx, user, hash)
 }
 
+// RegistrationOpen reports whether Register would take a new organization now.
+func (s *Service) RegistrationOpen(ctx context.Context) (bool, error) {
+	err := s.registrationAllowed(ctx)
+	if domain.CodeOf(err) == domain.CodeRegistration {
+		return false, nil
+	}
+	return err == nil, err
+}
+
 func (s *Service) registrationAllowed(ctx context.Context) error {
 	if s.open {
 		return nil

@@ -16,6 +16,10 @@ func (s *Server) authRoutes() {
 		status: http.StatusCreated, errors: []int{http.StatusForbidden, http.StatusConflict},
 	}, s.register)
 	public(s, route{
+		method: http.MethodGet, path: "/api/auth/register", id: "getRegistration", tag: tagAuth,
+		summary: "Whether an organization can be created", description: "What a sign-in page has to know.",
+	}, s.registration)
+	public(s, route{
 		method: http.MethodPost, path: "/api/auth/login", id: "login", tag: tagAuth, summary: "Sign in",
 		description: "An unknown address, an inactive user and a wrong password get the same answer. Too many attempts get 429.",
 		errors:      []int{http.StatusUnauthorized, http.StatusTooManyRequests},
@@ -82,6 +86,16 @@ func (s *Server) register(ctx context.Context, in *registerInput) (*answer[Sessi
 	return sessionOf(s.options.Accounts.Register(ctx, account.Registration{
 		OrganizationName: in.Body.OrganizationName, Name: in.Body.Name, Email: in.Body.Email, Password: in.Body.Password,
 	}))
+}
+
+// RegistrationState says whether this server takes new organizations.
+type RegistrationState struct {
+	Open bool `json:"open" example:"false"`
+}
+
+func (s *Server) registration(ctx context.Context, _ *struct{}) (*answer[RegistrationState], error) {
+	open, err := s.options.Accounts.RegistrationOpen(ctx)
+	return answerOf(RegistrationState{Open: open}, err)
 }
 
 type loginInput struct {

@@ -72,6 +72,7 @@ func TestRegister(t *testing.T) {
 			require.Equal(t, 422, r.status, "%s", r.body)
 			assert.Equal(t, bad.field, r.problem(t).Errors[0].Field)
 		}
+		assert.JSONEq(t, `{"open":true}`, string(w.send("GET", "/api/auth/register", "", "").body))
 		r := w.send("POST", "/api/auth/register", "", body)
 		require.Equal(t, 201, r.status, "%s", r.body)
 		golden(t, "register", r.body)
@@ -79,6 +80,7 @@ func TestRegister(t *testing.T) {
 		assert.Equal(t, 200, w.send("GET", "/api/api-keys", pair.AccessToken, "").status, "an admin")
 		assert.Contains(t, string(w.send("GET", "/api/organization", pair.AccessToken, "").body), `"name":"Engines"`)
 		assert.Equal(t, 403, w.send("POST", "/api/auth/register", "", body).status, "closed from now on")
+		assert.JSONEq(t, `{"open":false}`, string(w.send("GET", "/api/auth/register", "", "").body))
 	})
 }
 

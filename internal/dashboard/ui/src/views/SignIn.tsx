@@ -1,6 +1,6 @@
 import { useEffect, useState } from "preact/hooks";
 
-import { ApiError, reason, request } from "../api";
+import { reason, request } from "../api";
 import type { Session } from "../contract";
 import { Field, Problem, Spinner, useSubmit } from "./basics";
 
@@ -16,19 +16,9 @@ export function Logo({ size = 40 }: { size?: number }) {
   );
 }
 
-/**
- * Asks whether an organization can be created. There is no route for the question alone: a registration whose name is blank
- * can never succeed, and is refused as closed before its fields are looked at.
- */
-export async function registrationOpen(): Promise<boolean> {
-  try {
-    await request("POST", "/api/auth/register", { organizationName: " ", name: " ", email: " ", password: " " });
-    return false;
-  } catch (error) {
-    if (!(error instanceof ApiError)) throw error;
-    if (error.status === 0) throw error;
-    return error.code === "invalid";
-  }
+/** Asks whether an organization can be created. */
+async function registrationOpen(): Promise<boolean> {
+  return (await request<{ open: boolean }>("GET", "/api/auth/register")).open;
 }
 
 export function SignIn({ notice, onSession }: { notice: string; onSession: (session: Session) => void }) {
