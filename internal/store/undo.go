@@ -47,7 +47,7 @@ func (tx *Tx) EnqueueChange(c domain.Command) error {
 
 // FinishCommand removes a command that the provider has carried out.
 func (tx *Tx) FinishCommand(c domain.Command) error {
-	before, dropped, err := tx.dropCommand(c.ID)
+	before, dropped, err := tx.dropCommand(c)
 	switch {
 	case err != nil:
 		return err
@@ -64,7 +64,7 @@ func (tx *Tx) FinishCommand(c domain.Command) error {
 // one has replaced it; restored tells that the message says again what the
 // customer sees.
 func (tx *Tx) AbandonCommand(c domain.Command) (dropped, restored bool, err error) {
-	before, dropped, err := tx.dropCommand(c.ID)
+	before, dropped, err := tx.dropCommand(c)
 	if err != nil || before.Content == nil {
 		return dropped, false, err
 	}
@@ -86,11 +86,15 @@ func (tx *Tx) AbandonCommand(c domain.Command) (dropped, restored bool, err erro
 	return true, result.RowsAffected == 1, result.Error
 }
 
-// dropCommand removes a command and returns what it kept.
-func (tx *Tx) dropCommand(id int64) (before undo, dropped bool, err error) {
-	result := tx.db.Raw("DELETE FROM commands WHERE id = ? AND organization_id = ? RETURNING "+undoColumns, id, tx.organizationID).Scan(&before)
+// dropCommand removes a command and returns what it kept. It locks the message
+// first, as those do who change it and replace the command.
+func (tx *Tx) dropCommand(c domain.Command) (before undo, dropped bool, err error) {
+	if err := tx.db.Exec("SELECT 1 FROM messages WHERE id = ?"+tx.forUpdate(), c.MessageID).Error; err != nil {
+		return before, false, fmt.Errorf("lock message %d: %w", c.MessageID, err)
+	}
+	result := tx.db.Raw("DELETE FROM commands WHERE id = ? AND organization_id = ? RETURNING "+undoColumns, c.ID, tx.organizationID).Scan(&before)
 	if result.Error != nil {
-		return before, false, fmt.Errorf("remove command %d: %w", id, result.Error)
+		return before, false, fmt.Errorf("remove command %d: %w", c.ID, result.Error)
 	}
 	return before, result.RowsAffected == 1, nil
 }
