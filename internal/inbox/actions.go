@@ -89,10 +89,11 @@ func (s *Service) React(ctx context.Context, p domain.Principal, messageID int64
 		if err := windowOpen(to, tx.Now()); err != nil {
 			return err
 		}
-		if _, err := tx.SetReaction(messageID, store.SenderMe, to.UserName, true, emoji, tx.Now()); err != nil {
+		if err := tx.EnqueueChange(command(own, domain.CommandReaction, emoji)); err != nil {
 			return err
 		}
-		return tx.EnqueueCommand(command(own, domain.CommandReaction, emoji))
+		_, err = tx.SetReaction(messageID, store.SenderMe, to.UserName, true, emoji, tx.Now())
+		return err
 	})
 }
 

@@ -310,10 +310,9 @@ const maxCommandAttempts = 10
 
 // SettleCommand removes a command that is done, leaves one for later, or gives
 // it up. What operators see on their screens and customers do not is corrected
-// and said: a reaction that the provider did not take is taken off the message
-// again, one that was edited or taken back is as it was, and a note in the chat tells of every reaction, edit and revocation
-// that did not reach the customer. A read receipt that is given up is only
-// logged.
+// and said: the message is again what the customer sees, and a note in the chat
+// tells of every reaction, edit and revocation that did not reach the customer. A
+// read receipt that is given up is only logged.
 func (s *Service) SettleCommand(ctx context.Context, organizationID int64, lease store.Lease, c domain.Command, outcome CommandOutcome, wait time.Duration, reason *domain.SendError) error {
 	givenUp := false
 	err := s.write(ctx, organizationID, func(tx *store.Tx) error {
@@ -328,17 +327,12 @@ func (s *Service) SettleCommand(ctx context.Context, organizationID int64, lease
 		if outcome == CommandDone {
 			return tx.FinishCommand(c)
 		}
-		dropped, restored, err := tx.AbandonCommand(c)
-		if err != nil || !dropped {
+		abandoned, err := tx.AbandonCommand(c)
+		if err != nil || abandoned.MessageID == 0 {
 			return err
 		}
 		givenUp = true
-		if restored {
-			if err := s.contentRestored(tx, c.MessageID); err != nil {
-				return err
-			}
-		}
-		return s.commandFailed(tx, c, reason)
+		return s.commandFailed(tx, c, abandoned, reason)
 	}, store.Holding(lease))
 	if err != nil {
 		return fmt.Errorf("settle command %d: %w", c.ID, err)
@@ -354,28 +348,19 @@ func (s *Service) SettleCommand(ctx context.Context, organizationID int64, lease
 	return nil
 }
 
-// contentRestored tells of a message that is as it was before a change.
-func (s *Service) contentRestored(tx *store.Tx, messageID int64) error {
-	subject, err := tx.Subject(messageID)
-	if err != nil {
-		return err
-	}
-	return contentChanged(tx, store.MessageRef{ID: messageID, ChatID: subject.ChatID})
-}
-
-func (s *Service) commandFailed(tx *store.Tx, c domain.Command, reason *domain.SendError) error {
-	var what string
-	switch c.Kind {
-	case domain.CommandReaction:
-		changed, err := tx.WithdrawReaction(c.MessageID, c.Value)
+func (s *Service) commandFailed(tx *store.Tx, c domain.Command, abandoned store.Abandoned, reason *domain.SendError) error {
+	if abandoned.Restored {
+		subject, err := tx.Subject(abandoned.MessageID)
 		if err != nil {
 			return err
 		}
-		if changed {
-			if err := messageUpdated(tx, c.MessageID); err != nil {
-				return err
-			}
+		if err := contentChanged(tx, store.MessageRef{ID: abandoned.MessageID, ChatID: subject.ChatID}); err != nil {
+			return err
 		}
+	}
+	var what string
+	switch c.Kind {
+	case domain.CommandReaction:
 		what = "Your reaction did not reach the customer."
 		if c.Value == "" {
 			what = "Your reaction could not be taken away; the customer still sees it."
@@ -390,7 +375,7 @@ func (s *Service) commandFailed(tx *store.Tx, c domain.Command, reason *domain.S
 	if reason != nil && reason.Message != "" {
 		what += " " + reason.Message
 	}
-	return systemNote(tx, c.MessageID, what)
+	return systemNote(tx, abandoned.MessageID, what)
 }
 
 // systemNote adds a line to the chat of a message that only operators see.

@@ -1,6 +1,7 @@
 package inbox_test
 
 import (
+	"sync"
 	"testing"
 	"time"
 
@@ -111,11 +112,56 @@ func (s *sender) lastUpdate() string {
 	return found
 }
 
+// file gives the message one.
+func (s *sender) file() {
+	s.exec("INSERT INTO media (id, organization_id, mime, state, blob_key, created_at) VALUES (7, $1, 'image/png', 'ready', 'k', 0)", s.who.OrganizationID)
+	s.exec("UPDATE messages SET media_id = 7, type = 'image' WHERE id = $1", s.message)
+}
+
+// other is the chat that is not the message's.
+func (s *sender) other() int64 {
+	s.t.Helper()
+	for _, c := range s.chats() {
+		if c.ID != s.chatID {
+			return c.ID
+		}
+	}
+	s.t.Fatal("there is one chat")
+	return 0
+}
+
+// beside is a message with the same file in another chat.
+func (s *sender) beside() (chat, message int64) {
+	s.t.Helper()
+	in := text("9", "hi", s.store.Now())
+	in.Message.Peer = peerOf("4915199999", "Other")
+	s.receive(in)
+	chat = s.other()
+	m, _, err := s.inbox.Send(testkit.Context(s.t), s.who, inbox.SendInput{ChatID: chat, Content: "the same"})
+	require.NoError(s.t, err)
+	s.exec("UPDATE messages SET media_id = 7, type = 'image', status = 'sent', external_id = 'out-2' WHERE id = $1", m.ID)
+	return chat, m.ID
+}
+
+// editedOnThePhone is what the owner of the number does to the message there.
+func (s *sender) editedOnThePhone(content string) {
+	s.receive(domain.Inbound{Edit: &domain.InboundEdit{
+		Peer: peerOf(customerNumber, "Grace"), By: &domain.Author{FromMe: true}, TargetExternalID: "out-1", Content: content,
+		ProviderTime: s.store.Now().Add(time.Second),
+	}})
+}
+
+func (s *sender) takenBackOnThePhone() {
+	s.receive(domain.Inbound{Revoke: &domain.InboundRevoke{
+		Peer: peerOf(customerNumber, "Grace"), By: &domain.Author{FromMe: true}, TargetExternalID: "out-1", ProviderTime: s.store.Now(),
+	}})
+}
+
 // What the provider does not take back is as it was on every screen, file and all, and a line says why.
 func TestARefusedRevocationIsUndone(t *testing.T) {
 	withSender(t, func(t *testing.T, s *sender) {
-		s.exec("INSERT INTO media (id, organization_id, mime, state, blob_key, created_at) VALUES (7, $1, 'image/png', 'ready', 'k', 0)", s.who.OrganizationID)
-		s.exec(`UPDATE messages SET media_id = 7, type = 'image', location = '{"latitude":1,"longitude":2}' WHERE id = $1`, s.message)
+		s.file()
+		s.exec(`UPDATE messages SET location = '{"latitude":1,"longitude":2}' WHERE id = $1`, s.message)
 		before := s.says(s.message)
 		s.revoke()
 		s.settle(s.next(), inbox.CommandRefused)
@@ -183,6 +229,26 @@ func TestChangesUponChangesAreUndone(t *testing.T) {
 			require.NotNil(s.t, s.says(s.message).RevokedAt)
 			s.settle(s.next(), inbox.CommandRefused)
 		}, "A"},
+		"edited on the phone, then again": {func(s *sender) {
+			s.edit("B")
+			first := s.next()
+			s.editedOnThePhone("P")
+			s.edit("C")
+			s.settle(first, inbox.CommandRefused)
+			s.settle(s.next(), inbox.CommandRefused)
+		}, "P"},
+		"edited on the phone, then taken back": {func(s *sender) {
+			s.edit("B")
+			s.editedOnThePhone("P")
+			s.revoke()
+			s.settle(s.next(), inbox.CommandRefused)
+			s.settle(s.next(), inbox.CommandRefused)
+		}, "P"},
+		"taken back, then edited on the phone": {func(s *sender) {
+			s.revoke()
+			s.editedOnThePhone("P")
+			s.settle(s.next(), inbox.CommandRefused)
+		}, "P"},
 		"edit accepted, revocation refused": {func(s *sender) {
 			s.edit("B")
 			s.revoke()
@@ -193,7 +259,7 @@ func TestChangesUponChangesAreUndone(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			withSender(t, func(t *testing.T, s *sender) {
 				tt.changes(s)
-				s.shown(tt.content, tt.content == "B")
+				s.shown(tt.content, tt.content != "A")
 				assert.Zero(t, s.count("SELECT COUNT(*) FROM commands"))
 			})
 		})
@@ -203,11 +269,7 @@ func TestChangesUponChangesAreUndone(t *testing.T) {
 // What is gone for another reason does not come back, and leaves no file behind.
 func TestNothingIsKeptOfWhatIsGone(t *testing.T) {
 	for name, gone := range map[string]func(s *sender){
-		"taken back on the phone": func(s *sender) {
-			s.receive(domain.Inbound{Revoke: &domain.InboundRevoke{
-				Peer: peerOf(customerNumber, "Grace"), By: &domain.Author{FromMe: true}, TargetExternalID: "out-1", ProviderTime: s.store.Now(),
-			}})
-		},
+		"taken back on the phone": (*sender).takenBackOnThePhone,
 		"chat deleted": func(s *sender) {
 			require.NoError(s.t, s.inbox.DeleteChat(testkit.Context(s.t), s.who, s.chatID))
 		},
@@ -217,8 +279,7 @@ func TestNothingIsKeptOfWhatIsGone(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			withSender(t, func(t *testing.T, s *sender) {
-				s.exec("INSERT INTO media (id, organization_id, mime, state, blob_key, created_at) VALUES (7, $1, 'image/png', 'ready', 'k', 0)", s.who.OrganizationID)
-				s.exec("UPDATE messages SET media_id = 7, type = 'image' WHERE id = $1", s.message)
+				s.file()
 				s.revoke()
 				command := s.next()
 				gone(s)
@@ -226,6 +287,228 @@ func TestNothingIsKeptOfWhatIsGone(t *testing.T) {
 				assert.Equal(t, 1, s.count("SELECT COUNT(*) FROM media WHERE state = 'deleted'"))
 				s.settle(command, inbox.CommandRefused)
 				assert.Zero(t, s.count("SELECT COUNT(*) FROM messages WHERE media_id = 7 OR content = 'A'"))
+			})
+		})
+	}
+}
+
+// The text of an edit goes, too, with a message that is taken back.
+func TestNothingIsKeptOfAnEditThatIsTakenBack(t *testing.T) {
+	withSender(t, func(t *testing.T, s *sender) {
+		s.edit("B")
+		s.takenBackOnThePhone()
+		assert.NotNil(t, s.says(s.message).RevokedAt)
+		assert.Zero(t, s.count("SELECT COUNT(*) FROM commands"))
+	})
+}
+
+func TestRefusedReactionsAreUndone(t *testing.T) {
+	withSender(t, func(t *testing.T, s *sender) {
+		react := func(emoji string) domain.Command {
+			_, err := s.inbox.React(testkit.Context(t), s.who, s.message, emoji)
+			require.NoError(t, err)
+			return s.next()
+		}
+		shows := func(want string) {
+			t.Helper()
+			found := ""
+			for _, r := range s.says(s.message).Reactions {
+				found += r.Emoji
+			}
+			assert.Equal(t, want, found)
+		}
+		s.settle(react("👍"), inbox.CommandRefused)
+		shows("")
+		s.settle(react("👍"), inbox.CommandDone)
+		s.settle(react("🎉"), inbox.CommandRefused)
+		shows("👍")
+		s.settle(react(""), inbox.CommandRefused)
+		shows("👍")
+		assert.Contains(t, s.lastUpdate(), "👍")
+
+		first := react("🎉")
+		second := react("😀")
+		s.settle(first, inbox.CommandDone)
+		s.settle(second, inbox.CommandRefused)
+		shows("🎉")
+
+		third := react("👍")
+		s.receive(domain.Inbound{Reaction: &domain.InboundReaction{
+			Peer: peerOf(customerNumber, "Grace"), FromMe: true, TargetExternalID: "out-1", Emoji: "❤️", ProviderTime: s.store.Now().Add(time.Second),
+		}})
+		s.settle(third, inbox.CommandRefused)
+		shows("❤️")
+	})
+}
+
+// A file that another chat shows, too, outlives that chat for as long as it may be needed again.
+func TestASharedFileOutlivesTheOtherChat(t *testing.T) {
+	withSender(t, func(t *testing.T, s *sender) {
+		s.file()
+		chat, _ := s.beside()
+		s.revoke()
+		require.NoError(t, s.inbox.DeleteChat(testkit.Context(t), s.who, chat))
+		s.settle(s.next(), inbox.CommandRefused)
+		require.NotNil(t, s.says(s.message).Media)
+		assert.Equal(t, domain.MediaReady, s.says(s.message).Media.State)
+	})
+}
+
+// twice puts the message into a second chat as well, of an address that turns out to be the same person's.
+func (s *sender) twice() (gone int64) {
+	s.exec("UPDATE channels SET kind = 'whatsapp'")
+	s.receive(from(byLID(""), "2", "by my LID", s.store.Now()))
+	m, _, err := s.inbox.Send(testkit.Context(s.t), s.who, inbox.SendInput{ChatID: s.other(), Content: "A"})
+	require.NoError(s.t, err)
+	s.exec("UPDATE messages SET status = 'sent', external_id = 'out-1', sent_at = $1 WHERE id = $2", s.store.Now(), m.ID)
+	s.exec("UPDATE messages SET channel_kind = 'whatsapp'")
+	return m.ID
+}
+
+// Chats become one while a change is on its way.
+func TestChangesAreUndoneAfterAMerge(t *testing.T) {
+	withSender(t, func(t *testing.T, s *sender) {
+		kept, gone := s.message, s.twice()
+		s.message = gone
+		s.file()
+		s.revoke()
+		command := s.next()
+		s.receive(learned("Grace"))
+		require.Len(t, s.chats(), 1)
+		s.message = kept
+		require.NotNil(t, s.says(kept).RevokedAt)
+		s.settle(command, inbox.CommandRefused)
+		s.shown("A", false)
+		require.NotNil(t, s.says(kept).Media)
+		assert.Equal(t, 1, s.count("SELECT COUNT(*) FROM messages WHERE content LIKE '%could not be taken back%'"))
+	})
+	withSender(t, func(t *testing.T, s *sender) {
+		kept, gone := s.message, s.twice()
+		s.message = gone
+		s.edit("B")
+		command := s.next()
+		s.receive(learned("Grace"))
+		s.message = kept
+		s.shown("B", true)
+		s.settle(command, inbox.CommandRefused)
+		s.shown("A", false)
+	})
+}
+
+// The same message was taken back in both chats before they became one: what the provider says of one holds for both.
+func TestRevocationsAreMerged(t *testing.T) {
+	for name, elsewhere := range map[string]bool{"both by us": false, "one on the phone": true} {
+		t.Run(name, func(t *testing.T) {
+			withSender(t, func(t *testing.T, s *sender) {
+				kept, gone := s.message, s.twice()
+				if s.revoke(); elsewhere {
+					s.exec("DELETE FROM commands")
+				}
+				s.message = gone
+				s.revoke()
+				s.receive(learned("Grace"))
+				s.message = kept
+				if elsewhere {
+					require.Zero(t, s.count("SELECT COUNT(*) FROM commands"))
+					return
+				}
+				s.settle(s.next(), inbox.CommandDone)
+				assert.Zero(t, s.count("SELECT COUNT(*) FROM commands"))
+				assert.NotNil(t, s.says(kept).RevokedAt)
+			})
+		})
+	}
+}
+
+// waiters waits until so many of the database's connections wait for a lock.
+func (s *sender) waiters(n int) {
+	s.t.Helper()
+	testkit.Eventually(s.t, "somebody to wait for a lock", func() bool {
+		return s.count("SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'") >= n
+	})
+}
+
+// meet runs a transaction, which calls meeting to wait until second waits for it.
+func (s *sender) meet(first func(tx *store.Tx, meeting func()) error, second func()) {
+	s.t.Helper()
+	reached, goOn, ended := make(chan struct{}), make(chan struct{}), make(chan error, 1)
+	var once sync.Once
+	go func() {
+		_, err := s.store.InOrg(testkit.Context(s.t), s.who.OrganizationID, func(tx *store.Tx) error {
+			return first(tx, func() {
+				once.Do(func() { close(reached) })
+				<-goOn
+			})
+		})
+		ended <- err
+	}()
+	<-reached
+	over := make(chan struct{})
+	go func() {
+		defer close(over)
+		second()
+	}()
+	s.waiters(1)
+	close(goOn)
+	require.NoError(s.t, <-ended)
+	<-over
+}
+
+// Two transactions meet on one message or file: what both know holds in the end.
+func TestChangesThatMeet(t *testing.T) {
+	for name, test := range map[string]func(t *testing.T, s *sender){
+		"refused and taken back on the phone": func(t *testing.T, s *sender) {
+			s.revoke()
+			command := s.next()
+			s.meet(func(tx *store.Tx, meeting func()) error {
+				_, err := tx.AbandonCommand(command)
+				meeting()
+				return err
+			}, s.takenBackOnThePhone)
+			assert.NotNil(t, s.says(s.message).RevokedAt)
+		},
+		"two let go of a file": func(t *testing.T, s *sender) {
+			s.file()
+			_, other := s.beside()
+			s.revoke()
+			_, err := s.inbox.Revoke(testkit.Context(t), s.who, other)
+			require.NoError(t, err)
+			due, err := s.store.DueCommands(testkit.Context(t), store.CommandSearch{ChannelID: s.channelID, Limit: 10})
+			require.NoError(t, err)
+			require.Len(t, due, 2)
+			s.meet(func(tx *store.Tx, meeting func()) error {
+				defer meeting()
+				return tx.FinishCommand(due[0].Command)
+			}, func() { s.settle(due[1].Command, inbox.CommandDone) })
+			assert.Equal(t, 1, s.count("SELECT COUNT(*) FROM media WHERE state = 'deleted'"))
+		},
+		"edited and the chat deleted": func(t *testing.T, s *sender) {
+			s.edit("B")
+			edits, deletes := 0, 0 // tries
+			s.meet(func(tx *store.Tx, meeting func()) error {
+				edits++
+				if _, err := tx.LockMessage(s.message); err != nil {
+					return err
+				}
+				meeting()
+				return tx.EnqueueChange(domain.Command{ChannelID: s.channelID, ChatID: s.chatID, MessageID: s.message, Kind: domain.CommandEdit, Value: "C"})
+			}, func() {
+				_, err := s.store.InOrg(testkit.Context(t), s.who.OrganizationID, func(tx *store.Tx) error {
+					deletes++
+					return tx.DeleteChat(s.chatID)
+				})
+				assert.NoError(t, err)
+			})
+			assert.Empty(t, s.chats())
+			assert.Equal(t, []int{1, 1}, []int{edits, deletes}, "the database had to untie them")
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			withSender(t, func(t *testing.T, s *sender) {
+				if !s.store.Postgres() {
+					return // SQLite has one writer
+				}
+				test(t, s)
 			})
 		})
 	}

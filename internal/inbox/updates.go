@@ -60,13 +60,16 @@ func reactor(in domain.InboundReaction) (key, name string) {
 // react puts somebody's reaction on a message, in place of what they put there
 // under another of their addresses.
 func react(tx *store.Tx, messageID int64, key, name string, in domain.InboundReaction) (changed bool, err error) {
+	if in.FromMe {
+		return tx.ReactedElsewhere(messageID, name, in.Emoji, in.ProviderTime)
+	}
 	moved := false
-	if others := aliases(in.Sender); len(others) > 0 && !in.FromMe {
+	if others := aliases(in.Sender); len(others) > 0 {
 		if moved, err = tx.OneSender(messageID, key, others); err != nil {
 			return false, err
 		}
 	}
-	changed, err = tx.SetReaction(messageID, key, name, in.FromMe, in.Emoji, in.ProviderTime)
+	changed, err = tx.SetReaction(messageID, key, name, false, in.Emoji, in.ProviderTime)
 	return changed || moved, err
 }
 
@@ -104,7 +107,7 @@ func (s *Service) applyEdit(tx *store.Tx, channelID int64, in domain.InboundEdit
 	if err != nil || !isNew {
 		return err
 	}
-	changed, err := tx.EditMessage(target.ID, in.Content, in.ProviderTime)
+	changed, err := tx.EditedElsewhere(target.ID, in.Content, in.ProviderTime)
 	if err != nil || !changed {
 		return err
 	}

@@ -251,7 +251,7 @@ func (tx *Tx) DeleteChannel(id int64) error {
 			return fmt.Errorf("delete channel %d: %w", id, err)
 		}
 	}
-	return tx.dropCommands("channel_id = ? AND organization_id = ?", id, tx.organizationID)
+	return tx.dropCommands("k.channel_id = ? AND k.organization_id = ?", id, tx.organizationID)
 }
 
 // AbandonOutbox ends what a channel has not sent: what is queued fails, and of what is being sent the outcome is unknown.

@@ -51,6 +51,9 @@ func (tx *Tx) mergeDoubles(into, from lockedChat) (found doubles, err error) {
 }
 
 func (tx *Tx) mergeDouble(into, from lockedChat, kept, gone doubleRow) error {
+	if err := tx.mergeChanges(kept, gone); err != nil {
+		return err
+	}
 	next := combine(kept, gone)
 	if gone.Row.MediaID != nil && next.Row.MediaID == gone.Row.MediaID { // it is the kept one's now
 		if err := tx.LinkMedia(*next.Row.MediaID, kept.Row.ID); err != nil {
@@ -91,6 +94,25 @@ func (tx *Tx) mergeDouble(into, from lockedChat, kept, gone doubleRow) error {
 	return nil
 }
 
+// mergeChanges removes edits and revocations that wait for one of two rows, where
+// the other has the same, or was taken back by the provider's word.
+func (tx *Tx) mergeChanges(kept, gone doubleRow) error {
+	for _, row := range []doubleRow{kept, gone} {
+		if row.Row.RevokedAt == nil {
+			continue
+		}
+		var waiting int
+		if err := tx.db.Raw("SELECT COUNT(*) FROM commands WHERE message_id = ? AND kind = 'revoke'", row.Row.ID).Scan(&waiting).Error; err != nil {
+			return err
+		}
+		if waiting == 0 {
+			return tx.dropCommands("k.message_id IN (?, ?) AND k.kind IN ('edit', 'revoke')", kept.Row.ID, gone.Row.ID)
+		}
+	}
+	return tx.dropCommands(`k.message_id = ? AND k.kind IN ('edit', 'revoke')
+		AND EXISTS (SELECT 1 FROM commands o WHERE o.message_id = ? AND o.kind = k.kind)`, gone.Row.ID, kept.Row.ID)
+}
+
 // combine is the message that two rows of one are together.
 func combine(kept, gone doubleRow) doubleRow {
 	next, other := kept, gone.Row
@@ -123,6 +145,10 @@ func combine(kept, gone doubleRow) doubleRow {
 // releaseMedia lets go of a file that no contact shows any more, unless a message
 // does or may again: its bytes go with the next sweep.
 func (tx *Tx) releaseMedia(id int64) error {
+	// Of two who let go of it at once the second one sees what the first has done.
+	if err := tx.db.Exec("SELECT 1 FROM media WHERE id = ?"+tx.forUpdate(), id).Error; err != nil {
+		return fmt.Errorf("lock media %d: %w", id, err)
+	}
 	err := tx.db.Exec(`UPDATE media SET state = 'deleted', provider_ref = '', filename = '', message_id = NULL, contact_id = NULL
 		WHERE id = ? AND organization_id = ? AND NOT EXISTS (SELECT 1 FROM messages m WHERE m.media_id = media.id)
 			AND NOT EXISTS (SELECT 1 FROM commands k WHERE k.undo_media_id = media.id)`,

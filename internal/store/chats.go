@@ -353,13 +353,14 @@ func (tx *Tx) SaveChat(chat domain.Chat) error {
 // DeleteChat removes a chat with all that hangs on it. The rows of its files stay behind, marked as deleted, until
 // somebody has removed their bytes (DeletedMedia).
 func (tx *Tx) DeleteChat(id int64) error {
-	if err := tx.dropCommands("chat_id = ? AND organization_id = ?", id, tx.organizationID); err != nil {
+	if err := tx.dropCommands("k.chat_id = ? AND k.organization_id = ?", id, tx.organizationID); err != nil {
 		return err
 	}
 	// A file that was uploaded once may be part of messages in several chats.
 	err := tx.db.Exec(`UPDATE media SET state = 'deleted', provider_ref = '', filename = '', message_id = NULL
 		WHERE organization_id = ? AND id IN (SELECT m.media_id FROM messages m WHERE m.chat_id = ? AND m.media_id IS NOT NULL)
-			AND NOT EXISTS (SELECT 1 FROM messages o WHERE o.media_id = media.id AND o.chat_id <> ?)`, tx.organizationID, id, id).Error
+			AND NOT EXISTS (SELECT 1 FROM messages o WHERE o.media_id = media.id AND o.chat_id <> ?)
+			AND NOT EXISTS (SELECT 1 FROM commands k WHERE k.undo_media_id = media.id)`, tx.organizationID, id, id).Error
 	if err != nil {
 		return fmt.Errorf("mark the files of chat %d: %w", id, err)
 	}

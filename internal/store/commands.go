@@ -121,14 +121,6 @@ func (tx *Tx) PostponeCommand(id int64, at domain.Time, counted bool) error {
 		tries, at, id, tx.organizationID).Error
 }
 
-// WithdrawReaction takes the organization's reaction off a message, if it
-// still is the one that the provider did not accept.
-func (tx *Tx) WithdrawReaction(messageID int64, emoji string) (changed bool, err error) {
-	result := tx.db.Exec("UPDATE reactions SET emoji = '' WHERE message_id = ? AND sender_key = ? AND emoji = ? AND emoji <> ''",
-		messageID, SenderMe, emoji)
-	return result.RowsAffected == 1, result.Error
-}
-
 // Subject is the message that a command spoke of, for a note about it.
 type Subject struct {
 	ChatID, ChannelID int64

@@ -183,19 +183,17 @@ func (tx *Tx) EditMessage(messageID int64, content string, at domain.Time) (chan
 // what is kept of it (EnqueueChange).
 func (tx *Tx) RevokeMessage(messageID int64, at domain.Time) (changed bool, err error) {
 	var media *int64
-	if err := tx.db.Raw("SELECT media_id FROM messages WHERE id = ?", messageID).Scan(&media).Error; err != nil {
+	if err := tx.db.Raw("SELECT media_id FROM messages WHERE id = ?"+tx.forUpdate(), messageID).Scan(&media).Error; err != nil {
 		return false, fmt.Errorf("read the file of message %d: %w", messageID, err)
 	}
 	if changed, err = tx.HideMessage(messageID, at); err != nil {
 		return false, err
 	}
-	if !changed {
-		return false, tx.dropCommands("message_id = ? AND organization_id = ? AND kind = 'revoke'", messageID, tx.organizationID)
+	err = tx.dropCommands("k.message_id = ? AND k.organization_id = ? AND k.kind IN ('edit', 'revoke')", messageID, tx.organizationID)
+	if err != nil || media == nil {
+		return changed, err
 	}
-	if media == nil {
-		return true, nil
-	}
-	return true, tx.releaseMedia(*media)
+	return changed, tx.releaseMedia(*media)
 }
 
 // HideMessage marks a message as taken back and leaves its file where it is.

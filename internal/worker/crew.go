@@ -18,8 +18,9 @@ const (
 	// away from its customers for a moment.
 	moves = 10
 	// stubborn is the most that nothing is handed back after a channel that was
-	// came back, because nobody took it. The first time it is two lease times: the
-	// other worker may just have been slow.
+	// came back, because nobody took it. The first time it is up to two lease times,
+	// for the other worker may just have been slow; and so it is again after as long
+	// without that.
 	stubborn = 5 * time.Minute
 	// dischargeTimeout bounds the sign-off of a worker that stops.
 	dischargeTimeout = time.Second
@@ -149,9 +150,8 @@ func (w *Worker) spread(give int) {
 	}
 }
 
-// handBack ends a channel's session here so that another worker takes it. One
-// of the pool gets the time that a lease takes to expire; for a dedicated one
-// the channel is reserved.
+// handBack ends a channel's session here so that another worker takes it. For a
+// dedicated one the channel is reserved; one of the pool gets some time.
 func (w *Worker) handBack(s *supervisor, why error) {
 	if s.over() {
 		return
@@ -159,7 +159,7 @@ func (w *Worker) handBack(s *supervisor, why error) {
 	reason := reasonReserved
 	if errors.Is(why, errSpread) {
 		reason = reasonSpread
-		w.crew.given[s.channelID()] = time.Now().Add(w.o.LeaseTTL)
+		w.crew.given[s.channelID()] = time.Now().Add(2 * w.o.LeaseTTL)
 	}
 	s.logger.Info("channel handed back", slog.String("reason", why.Error()))
 	if w.o.Measures.HandedBack != nil {
@@ -199,27 +199,36 @@ func (w *Worker) acquire(ctx, life context.Context, claim store.LeaseClaim) erro
 	for _, lease := range leases {
 		if _, back := w.crew.given[lease.ChannelID]; back {
 			delete(w.crew.given, lease.ChannelID)
-			if start.After(w.crew.quiet) { // those of one look count once
-				w.crew.quiet = start.Add(w.crew.patience.next())
-			}
+			w.crew.cameBack(start)
 		}
 		w.adopt(life, lease, start.Add(w.o.LeaseTTL-w.o.margin()))
 	}
 	return err
 }
 
-// givenAway are the channels that are left to others for now. Their time begins
-// when they are free. One that did not come back in it has been taken.
+// cameBack notes that nobody has taken what was handed back. Channels that come
+// back together count once.
+func (c *crew) cameBack(now time.Time) {
+	if now.Before(c.quiet) {
+		return
+	}
+	if now.Sub(c.quiet) > stubborn {
+		c.patience.reset()
+	}
+	c.quiet = now.Add(c.patience.next())
+}
+
+// givenAway are the channels that are left to others for now: from when they are
+// free, for longer than it takes to see that nobody takes them.
 func (w *Worker) givenAway() []int64 {
 	now := time.Now()
 	var ids []int64
 	for id, until := range w.crew.given {
 		switch {
 		case w.supervisor(id) != nil: // its sends are finished first
-			w.crew.given[id] = now.Add(w.o.LeaseTTL)
+			w.crew.given[id] = now.Add(2 * w.o.LeaseTTL)
 		case now.After(until):
 			delete(w.crew.given, id)
-			w.crew.patience.reset()
 			continue
 		}
 		ids = append(ids, id)

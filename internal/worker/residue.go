@@ -141,8 +141,12 @@ func (d *dispatcher) settleAgain() {
 	}
 }
 
-// recoverEvery is the pause between two tries of settleUnopened.
-const recoverEvery = time.Second
+// recoverEvery is the pause between two tries of settleUnopened at first, and
+// recoverMost what it grows to.
+const (
+	recoverEvery = time.Second
+	recoverMost  = 15 * time.Second
+)
 
 // settleUnopened settles what sends have left while no session is there to do it:
 // the next one may be long in coming, or never come.

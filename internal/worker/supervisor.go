@@ -45,7 +45,7 @@ type supervisor struct {
 	// leftover is the channel whose sends of dead workers are not settled yet, nil
 	// once they are. It is the loop's while a session runs.
 	leftover *inbox.OpenChannel
-	last     *dispatcher // of the last session; its loop has ended when rest looks at it
+	last     *dispatcher // of the last session, if it has left something; its loop has ended
 
 	mu        sync.Mutex // guards what follows
 	reason    error      // why it is retired
@@ -207,14 +207,15 @@ func (s *supervisor) rest(cause error, wait *backoff) {
 	s.failing.Store(!down.Permanent)
 	s.show(s.holding.ctx, down.State, down.Code, reason, !down.Permanent)
 	var unsettled <-chan time.Time
+	patience := newBackoff(recoverEvery, recoverMost)
 	if s.leftover != nil || !s.residue.empty() {
-		unsettled = time.After(recoverEvery)
+		unsettled = time.After(patience.next())
 	}
 	for {
 		select {
 		case <-unsettled:
 			if unsettled = nil; !s.settleUnopened() {
-				unsettled = time.After(recoverEvery)
+				unsettled = time.After(patience.next())
 			}
 		case <-again:
 			return
@@ -276,9 +277,13 @@ func (s *supervisor) serve(loaded inbox.OpenChannel) error {
 		return err
 	}
 	dispatch := newDispatcher(s, session, host, loaded)
-	s.last = dispatch
 	s.setSession(session, dispatch)
-	defer s.setSession(nil, nil)
+	defer func() {
+		s.setSession(nil, nil)
+		if s.last = nil; !s.residue.empty() {
+			s.last = dispatch
+		}
+	}()
 
 	ended := make(chan error, 1)
 	go func() { ended <- s.guard("run", func() error { return session.Run(ctx) }) }()
