@@ -171,7 +171,7 @@ function Row({ chat, selected, now }: { chat: Chat; selected: boolean; now: Date
 function Last({ message }: { message: LastMessage }) {
   return (
     <>
-      {message.fromMe && (
+      {message.fromMe && message.type !== "system" && (
         <span class="chat-sent" role="img" aria-label="Sent" title="Sent">
           <Icon name="send" size={13} />
         </span>
