@@ -327,12 +327,20 @@ func (s *Service) SettleCommand(ctx context.Context, organizationID int64, lease
 		if outcome == CommandDone {
 			return tx.FinishCommand(c)
 		}
-		abandoned, err := tx.AbandonCommand(c)
-		if err != nil || abandoned.MessageID == 0 {
+		abandoned, missed, err := tx.AbandonCommand(c)
+		if err != nil {
 			return err
 		}
-		givenUp = true
-		return s.commandFailed(tx, c, abandoned, reason)
+		givenUp = missed
+		if abandoned.Restored {
+			if err := s.restored(tx, abandoned.MessageID); err != nil {
+				return err
+			}
+		}
+		if !missed {
+			return nil
+		}
+		return s.commandFailed(tx, c.Kind, c.Value, abandoned.MessageID, reason)
 	}, store.Holding(lease))
 	if err != nil {
 		return fmt.Errorf("settle command %d: %w", c.ID, err)
@@ -348,21 +356,21 @@ func (s *Service) SettleCommand(ctx context.Context, organizationID int64, lease
 	return nil
 }
 
-func (s *Service) commandFailed(tx *store.Tx, c domain.Command, abandoned store.Abandoned, reason *domain.SendError) error {
-	if abandoned.Restored {
-		subject, err := tx.Subject(abandoned.MessageID)
-		if err != nil {
-			return err
-		}
-		if err := contentChanged(tx, store.MessageRef{ID: abandoned.MessageID, ChatID: subject.ChatID}); err != nil {
-			return err
-		}
+// restored tells of a message that shows again what the customer sees.
+func (s *Service) restored(tx *store.Tx, messageID int64) error {
+	subject, err := tx.Subject(messageID)
+	if err != nil {
+		return err
 	}
+	return contentChanged(tx, store.MessageRef{ID: messageID, ChatID: subject.ChatID})
+}
+
+func (s *Service) commandFailed(tx *store.Tx, kind domain.CommandKind, value string, messageID int64, reason *domain.SendError) error {
 	var what string
-	switch c.Kind {
+	switch kind {
 	case domain.CommandReaction:
 		what = "Your reaction did not reach the customer."
-		if c.Value == "" {
+		if value == "" {
 			what = "Your reaction could not be taken away; the customer still sees it."
 		}
 	case domain.CommandEdit:
@@ -375,7 +383,7 @@ func (s *Service) commandFailed(tx *store.Tx, c domain.Command, abandoned store.
 	if reason != nil && reason.Message != "" {
 		what += " " + reason.Message
 	}
-	return systemNote(tx, abandoned.MessageID, what)
+	return systemNote(tx, messageID, what)
 }
 
 // systemNote adds a line to the chat of a message that only operators see.

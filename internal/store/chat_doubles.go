@@ -51,15 +51,11 @@ func (tx *Tx) mergeDoubles(into, from lockedChat) (found doubles, err error) {
 }
 
 func (tx *Tx) mergeDouble(into, from lockedChat, kept, gone doubleRow) error {
-	if err := tx.mergeChanges(kept, gone); err != nil {
+	files, err := tx.mergeSeen(kept, gone)
+	if err != nil {
 		return err
 	}
 	next := combine(kept, gone)
-	if gone.Row.MediaID != nil && next.Row.MediaID == gone.Row.MediaID { // it is the kept one's now
-		if err := tx.LinkMedia(*next.Row.MediaID, kept.Row.ID); err != nil {
-			return err
-		}
-	}
 	for _, s := range []struct {
 		query string
 		args  []any
@@ -69,6 +65,7 @@ func (tx *Tx) mergeDouble(into, from lockedChat, kept, gone doubleRow) error {
 			ON CONFLICT (message_id, sender_key) DO UPDATE SET emoji = excluded.emoji, sender_name = excluded.sender_name, reacted_at = excluded.reacted_at
 			WHERE reactions.reacted_at < excluded.reacted_at`, []any{kept.Row.ID, gone.Row.ID}},
 		{"UPDATE commands SET message_id = ? WHERE message_id = ?", []any{kept.Row.ID, gone.Row.ID}},
+		{"UPDATE media SET message_id = ? WHERE message_id = ?", []any{kept.Row.ID, gone.Row.ID}},
 		{"UPDATE messages SET reply_to_id = ? WHERE reply_to_id = ? AND chat_id IN (?, ?)", []any{kept.Row.ID, gone.Row.ID, into.ID, from.ID}},
 		{"UPDATE chats SET last_message_id = ? WHERE last_message_id = ? AND id = ?", []any{kept.Row.ID, gone.Row.ID, from.ID}},
 		{"DELETE FROM messages WHERE id = ?", []any{gone.Row.ID}},
@@ -83,8 +80,8 @@ func (tx *Tx) mergeDouble(into, from lockedChat, kept, gone doubleRow) error {
 			return err
 		}
 	}
-	for _, media := range []*int64{kept.Row.MediaID, gone.Row.MediaID} {
-		if media == nil || media == next.Row.MediaID {
+	for _, media := range append(files, kept.Row.MediaID, gone.Row.MediaID) {
+		if media == nil || next.Row.MediaID != nil && *media == *next.Row.MediaID {
 			continue
 		}
 		if err := tx.releaseMedia(*media); err != nil {
@@ -92,25 +89,6 @@ func (tx *Tx) mergeDouble(into, from lockedChat, kept, gone doubleRow) error {
 		}
 	}
 	return nil
-}
-
-// mergeChanges removes edits and revocations that wait for one of two rows, where
-// the other has the same, or was taken back by the provider's word.
-func (tx *Tx) mergeChanges(kept, gone doubleRow) error {
-	for _, row := range []doubleRow{kept, gone} {
-		if row.Row.RevokedAt == nil {
-			continue
-		}
-		var waiting int
-		if err := tx.db.Raw("SELECT COUNT(*) FROM commands WHERE message_id = ? AND kind = 'revoke'", row.Row.ID).Scan(&waiting).Error; err != nil {
-			return err
-		}
-		if waiting == 0 {
-			return tx.dropCommands("k.message_id IN (?, ?) AND k.kind IN ('edit', 'revoke')", kept.Row.ID, gone.Row.ID)
-		}
-	}
-	return tx.dropCommands(`k.message_id = ? AND k.kind IN ('edit', 'revoke')
-		AND EXISTS (SELECT 1 FROM commands o WHERE o.message_id = ? AND o.kind = k.kind)`, gone.Row.ID, kept.Row.ID)
 }
 
 // combine is the message that two rows of one are together.
@@ -151,7 +129,7 @@ func (tx *Tx) releaseMedia(id int64) error {
 	}
 	err := tx.db.Exec(`UPDATE media SET state = 'deleted', provider_ref = '', filename = '', message_id = NULL, contact_id = NULL
 		WHERE id = ? AND organization_id = ? AND NOT EXISTS (SELECT 1 FROM messages m WHERE m.media_id = media.id)
-			AND NOT EXISTS (SELECT 1 FROM commands k WHERE k.undo_media_id = media.id)`,
+			AND NOT EXISTS (SELECT 1 FROM message_seen s WHERE s.media_id = media.id)`,
 		id, tx.organizationID).Error
 	if err != nil {
 		return fmt.Errorf("let go of media %d: %w", id, err)

@@ -356,11 +356,17 @@ func (tx *Tx) DeleteChat(id int64) error {
 	if err := tx.dropCommands("k.chat_id = ? AND k.organization_id = ?", id, tx.organizationID); err != nil {
 		return err
 	}
-	// A file that was uploaded once may be part of messages in several chats.
-	err := tx.db.Exec(`UPDATE media SET state = 'deleted', provider_ref = '', filename = '', message_id = NULL
+	// A file that was uploaded once may be part of messages in several chats: of two
+	// who let go of it at once the second one sees what the first has done.
+	err := tx.db.Exec("SELECT 1 FROM media WHERE id IN (SELECT m.media_id FROM messages m WHERE m.chat_id = ? AND m.media_id IS NOT NULL) ORDER BY id"+
+		tx.forUpdate(), id).Error
+	if err != nil {
+		return fmt.Errorf("lock the files of chat %d: %w", id, err)
+	}
+	err = tx.db.Exec(`UPDATE media SET state = 'deleted', provider_ref = '', filename = '', message_id = NULL
 		WHERE organization_id = ? AND id IN (SELECT m.media_id FROM messages m WHERE m.chat_id = ? AND m.media_id IS NOT NULL)
 			AND NOT EXISTS (SELECT 1 FROM messages o WHERE o.media_id = media.id AND o.chat_id <> ?)
-			AND NOT EXISTS (SELECT 1 FROM commands k WHERE k.undo_media_id = media.id)`, tx.organizationID, id, id).Error
+			AND NOT EXISTS (SELECT 1 FROM message_seen s WHERE s.media_id = media.id)`, tx.organizationID, id, id).Error
 	if err != nil {
 		return fmt.Errorf("mark the files of chat %d: %w", id, err)
 	}

@@ -22,7 +22,8 @@
 //     whoever queues it. A claim locks the rows that it looks at, or passes them
 //     over, so that what is queued beside it never loses its place.
 //   - Locks are taken in the order lease, contact, chat, message, command, file,
-//     counter row.
+//     counter row. An action on one message locks that first, and its chat when it
+//     is told of.
 //     What still collides (two transactions that touch several chats in
 //     different order) is ended by the database and run again. A row of outbox
 //     is locked by whoever queues for its chat, before the chat, and by claims,

@@ -189,8 +189,7 @@ func (tx *Tx) RevokeMessage(messageID int64, at domain.Time) (changed bool, err 
 	if changed, err = tx.HideMessage(messageID, at); err != nil {
 		return false, err
 	}
-	err = tx.dropCommands("k.message_id = ? AND k.organization_id = ? AND k.kind IN ('edit', 'revoke')", messageID, tx.organizationID)
-	if err != nil || media == nil {
+	if err = tx.forget(messageID); err != nil || media == nil {
 		return changed, err
 	}
 	return changed, tx.releaseMedia(*media)

@@ -128,7 +128,6 @@ func TestCommandGivenUp(t *testing.T) {
 		w.command(2, 1, 2, domain.CommandEdit, "words")
 		w.command(3, 1, 1, domain.CommandRead, "")
 		w.exec("UPDATE commands SET attempts = 9 WHERE id IN (2, 3)") // the last try
-		w.exec("UPDATE commands SET undo_content = '' WHERE id = 1")
 		r := &recorder{fail: func(c domain.Command, _ int) error {
 			if c.ID == 1 {
 				return &channel.SendError{Outcome: channel.Refused, Code: "refused", Message: "This emoji is not allowed."}

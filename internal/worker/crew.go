@@ -34,17 +34,23 @@ const (
 
 // crew is what a worker knows of the others, and of what it handed back to them.
 type crew struct {
-	since    time.Time           // when the worker first looked at it
-	enlisted time.Time           // when the last sign of life was given
-	idle     map[int64]string    // channels of dedicated mode that do not run here, and why
-	pool     []string            // the workers of the pool at the last look
-	given    map[int64]time.Time // channels that were handed back to them, and until when they are left to them
-	quiet    time.Time           // nothing is handed back before
-	patience *backoff            // how long that is, the next time
+	since    time.Time        // when the worker first looked at it
+	enlisted time.Time        // when the last sign of life was given
+	idle     map[int64]string // channels of dedicated mode that do not run here, and why
+	pool     []string         // the workers of the pool at the last look
+	given    map[int64]gift   // channels that were handed back to them
+	quiet    time.Time        // nothing is handed back before
+	patience *backoff         // how long that is, the next time
+}
+
+// gift is a channel that was handed back.
+type gift struct {
+	term  int64     // of the lease under which it was held
+	until time.Time // when it is not left to the others any more
 }
 
 func newCrew(leaseTTL time.Duration) crew {
-	return crew{given: map[int64]time.Time{}, patience: newBackoff(2*leaseTTL, max(stubborn, 2*leaseTTL))}
+	return crew{given: map[int64]gift{}, patience: newBackoff(2*leaseTTL, max(stubborn, 2*leaseTTL))}
 }
 
 // enlist gives a sign of life when one is due and returns how many channels the
@@ -159,7 +165,7 @@ func (w *Worker) handBack(s *supervisor, why error) {
 	reason := reasonReserved
 	if errors.Is(why, errSpread) {
 		reason = reasonSpread
-		w.crew.given[s.channelID()] = time.Now().Add(2 * w.o.LeaseTTL)
+		w.crew.given[s.channelID()] = gift{term: s.holding.lease.Term, until: time.Now().Add(w.o.LeaseTTL)}
 	}
 	s.logger.Info("channel handed back", slog.String("reason", why.Error()))
 	if w.o.Measures.HandedBack != nil {
@@ -182,7 +188,7 @@ func (w *Worker) take(ctx, life context.Context, mine share) error {
 		claim.Limit = mine.now
 	}
 	err := w.acquire(ctx, life, claim)
-	if err != nil || w.dedicated() || mine.now >= w.o.MaxChannels {
+	if err != nil || w.dedicated() || mine.now >= w.o.MaxChannels && len(w.crew.given) == 0 {
 		return err
 	}
 	claim.Limit, claim.Idle = min(mine.soon, w.o.MaxChannels)-len(w.running()), min(2*w.o.PollInterval, w.o.LeaseTTL/2)
@@ -197,19 +203,18 @@ func (w *Worker) acquire(ctx, life context.Context, claim store.LeaseClaim) erro
 	start := time.Now()
 	leases, err := w.o.Store.AcquireLeases(ctx, claim)
 	for _, lease := range leases {
-		if _, back := w.crew.given[lease.ChannelID]; back {
-			delete(w.crew.given, lease.ChannelID)
-			w.crew.cameBack(start)
-		}
+		w.crew.cameBack(lease, start)
 		w.adopt(life, lease, start.Add(w.o.LeaseTTL-w.o.margin()))
 	}
 	return err
 }
 
-// cameBack notes that nobody has taken what was handed back. Channels that come
-// back together count once.
-func (c *crew) cameBack(now time.Time) {
-	if now.Before(c.quiet) {
+// cameBack notes that a lease was taken, perhaps again, because nobody else took
+// the channel that was handed back. Those that come back together count once.
+func (c *crew) cameBack(lease store.Lease, now time.Time) {
+	given, was := c.given[lease.ChannelID]
+	delete(c.given, lease.ChannelID)
+	if !was || lease.Term != given.term+1 || now.Before(c.quiet) { // a higher term: somebody had it
 		return
 	}
 	if now.Sub(c.quiet) > stubborn {
@@ -218,20 +223,23 @@ func (c *crew) cameBack(now time.Time) {
 	c.quiet = now.Add(c.patience.next())
 }
 
-// givenAway are the channels that are left to others for now: from when they are
-// free, for longer than it takes to see that nobody takes them.
+// givenAway are the channels that are left to others for now: for a lease's time
+// from when they are free. They are remembered for longer, to see that nobody took
+// them.
 func (w *Worker) givenAway() []int64 {
 	now := time.Now()
 	var ids []int64
-	for id, until := range w.crew.given {
+	for id, given := range w.crew.given {
 		switch {
 		case w.supervisor(id) != nil: // its sends are finished first
-			w.crew.given[id] = now.Add(2 * w.o.LeaseTTL)
-		case now.After(until):
+			given.until = now.Add(w.o.LeaseTTL)
+			w.crew.given[id] = given
+			ids = append(ids, id)
+		case now.Before(given.until):
+			ids = append(ids, id)
+		case now.After(given.until.Add(w.o.LeaseTTL)):
 			delete(w.crew.given, id)
-			continue
 		}
-		ids = append(ids, id)
 	}
 	return ids
 }

@@ -264,6 +264,31 @@ func TestTheSlowGetTheirShareLater(t *testing.T) {
 	})
 }
 
+// What comes back without anybody having had it stops hand-backs, for longer each time, until it has not happened for long.
+func TestWhatNobodyTookComesBack(t *testing.T) {
+	const ttl = 10 * time.Second
+	c := newCrew(ttl)
+	now := time.Now()
+	back := func(held, term int64) time.Duration {
+		c.given[1] = gift{term: held}
+		c.cameBack(store.Lease{ChannelID: 1, Term: term}, now)
+		require.Empty(t, c.given)
+		return c.quiet.Sub(now)
+	}
+	require.Negative(t, back(3, 5), "somebody had it")
+	require.LessOrEqual(t, back(5, 6), 2*ttl)
+	first := c.quiet
+	back(6, 7)
+	require.Equal(t, first, c.quiet, "those that come back together count once")
+	for range 10 {
+		now = c.quiet.Add(time.Second)
+		back(7, 8)
+	}
+	require.GreaterOrEqual(t, c.quiet.Sub(now), stubborn/2)
+	now = c.quiet.Add(stubborn + time.Second)
+	require.LessOrEqual(t, back(8, 9), 2*ttl)
+}
+
 // Workers come, stop and die at random; in the end every channel runs, evenly.
 func TestSpreadAtRandom(t *testing.T) {
 	t.Parallel()

@@ -100,6 +100,13 @@ func (s *sender) shown(content string, edited bool) {
 	assert.Nil(s.t, m.RevokedAt)
 }
 
+// settled checks that nothing waits, and that nothing is kept.
+func (s *sender) settled() {
+	s.t.Helper()
+	assert.Zero(s.t, s.count("SELECT COUNT(*) FROM commands"))
+	assert.Zero(s.t, s.count("SELECT COUNT(*) FROM message_seen"))
+}
+
 // lastUpdate is the last message:updated of the log.
 func (s *sender) lastUpdate() string {
 	s.t.Helper()
@@ -174,7 +181,7 @@ func TestARefusedRevocationIsUndone(t *testing.T) {
 		require.Equal(t, 1, s.count("SELECT COUNT(*) FROM media WHERE state = 'ready'"), "the provider has not agreed yet")
 		s.settle(s.next(), inbox.CommandDone)
 		assert.NotNil(t, s.says(s.message).RevokedAt)
-		assert.Zero(t, s.count("SELECT COUNT(*) FROM commands"), "nothing is kept of it")
+		s.settled()
 		assert.Equal(t, 1, s.count("SELECT COUNT(*) FROM media WHERE state = 'deleted'"))
 	})
 }
@@ -260,7 +267,7 @@ func TestChangesUponChangesAreUndone(t *testing.T) {
 			withSender(t, func(t *testing.T, s *sender) {
 				tt.changes(s)
 				s.shown(tt.content, tt.content != "A")
-				assert.Zero(t, s.count("SELECT COUNT(*) FROM commands"))
+				s.settled()
 			})
 		})
 	}
@@ -283,7 +290,7 @@ func TestNothingIsKeptOfWhatIsGone(t *testing.T) {
 				s.revoke()
 				command := s.next()
 				gone(s)
-				assert.Zero(t, s.count("SELECT COUNT(*) FROM commands"))
+				s.settled()
 				assert.Equal(t, 1, s.count("SELECT COUNT(*) FROM media WHERE state = 'deleted'"))
 				s.settle(command, inbox.CommandRefused)
 				assert.Zero(t, s.count("SELECT COUNT(*) FROM messages WHERE media_id = 7 OR content = 'A'"))
@@ -298,46 +305,99 @@ func TestNothingIsKeptOfAnEditThatIsTakenBack(t *testing.T) {
 		s.edit("B")
 		s.takenBackOnThePhone()
 		assert.NotNil(t, s.says(s.message).RevokedAt)
-		assert.Zero(t, s.count("SELECT COUNT(*) FROM commands"))
+		s.settled()
 	})
 }
 
+// reaction is the one of ours on the message, with its operator's name.
+func (s *sender) reaction() string {
+	s.t.Helper()
+	found := ""
+	for _, r := range s.says(s.message).Reactions {
+		found += r.Emoji + r.SenderName
+	}
+	return found
+}
+
+// reacts puts an operator's reaction on a message.
+func (s *sender) reacts(message int64, emoji string) domain.Command {
+	s.t.Helper()
+	_, err := s.inbox.React(testkit.Context(s.t), s.who, message, emoji)
+	require.NoError(s.t, err)
+	return s.next()
+}
+
+// reactedOnThePhone is what the owner of the number, Otto, did so long ago.
+func (s *sender) reactedOnThePhone(emoji string, ago time.Duration) {
+	s.receive(domain.Inbound{Reaction: &domain.InboundReaction{
+		Peer: peerOf(customerNumber, "Grace"), FromMe: true, Sender: domain.Peer{Name: "Otto"}, TargetExternalID: "out-1", Emoji: emoji,
+		ProviderTime: s.store.Now().Add(-ago),
+	}})
+}
+
 func TestRefusedReactionsAreUndone(t *testing.T) {
+	for name, tt := range map[string]struct {
+		happens func(s *sender)
+		shows   string
+	}{
+		"the first": {func(s *sender) { s.settle(s.reacts(s.message, "👍"), inbox.CommandRefused) }, ""},
+		"another one": {func(s *sender) {
+			s.settle(s.reacts(s.message, "👍"), inbox.CommandDone)
+			s.settle(s.reacts(s.message, "🎉"), inbox.CommandRefused)
+			assert.Contains(s.t, s.lastUpdate(), "👍")
+		}, "👍Ada"},
+		"its removal": {func(s *sender) {
+			s.settle(s.reacts(s.message, "👍"), inbox.CommandDone)
+			s.settle(s.reacts(s.message, ""), inbox.CommandRefused)
+		}, "👍Ada"},
+		"one that has replaced an accepted one": {func(s *sender) {
+			first := s.reacts(s.message, "🎉")
+			second := s.reacts(s.message, "😀")
+			s.settle(first, inbox.CommandDone)
+			s.settle(second, inbox.CommandRefused)
+		}, "🎉"},
+		"over one of the phone": {func(s *sender) {
+			s.reactedOnThePhone("❤️", time.Minute)
+			s.settle(s.reacts(s.message, "👍"), inbox.CommandRefused)
+		}, "❤️Otto"},
+		"under one of the phone": {func(s *sender) {
+			command := s.reacts(s.message, "👍")
+			s.reactedOnThePhone("❤️", -time.Second)
+			s.settle(command, inbox.CommandRefused)
+		}, "❤️Otto"},
+		"before one of the phone that comes late": {func(s *sender) {
+			s.settle(s.reacts(s.message, "👍"), inbox.CommandRefused)
+			s.reactedOnThePhone("❤️", time.Minute)
+		}, "❤️Otto"},
+		"beside an old one of the phone": {func(s *sender) {
+			s.settle(s.reacts(s.message, "🎉"), inbox.CommandDone)
+			command := s.reacts(s.message, "😀")
+			s.reactedOnThePhone("❤️", time.Hour)
+			s.settle(command, inbox.CommandRefused)
+		}, "🎉Ada"},
+		"that waited when nothing was kept yet": {func(s *sender) {
+			command := s.reacts(s.message, "👍")
+			s.exec("DELETE FROM message_seen")
+			s.settle(command, inbox.CommandRefused)
+		}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			withSender(t, func(t *testing.T, s *sender) {
+				tt.happens(s)
+				assert.Equal(t, tt.shows, s.reaction())
+				s.settled()
+			})
+		})
+	}
+}
+
+// What was given and taken away before it left, and is refused then, is as it should be: there is nothing to say.
+func TestWhatIsAsItShouldBeMakesNoNote(t *testing.T) {
 	withSender(t, func(t *testing.T, s *sender) {
-		react := func(emoji string) domain.Command {
-			_, err := s.inbox.React(testkit.Context(t), s.who, s.message, emoji)
-			require.NoError(t, err)
-			return s.next()
-		}
-		shows := func(want string) {
-			t.Helper()
-			found := ""
-			for _, r := range s.says(s.message).Reactions {
-				found += r.Emoji
-			}
-			assert.Equal(t, want, found)
-		}
-		s.settle(react("👍"), inbox.CommandRefused)
-		shows("")
-		s.settle(react("👍"), inbox.CommandDone)
-		s.settle(react("🎉"), inbox.CommandRefused)
-		shows("👍")
-		s.settle(react(""), inbox.CommandRefused)
-		shows("👍")
-		assert.Contains(t, s.lastUpdate(), "👍")
-
-		first := react("🎉")
-		second := react("😀")
-		s.settle(first, inbox.CommandDone)
-		s.settle(second, inbox.CommandRefused)
-		shows("🎉")
-
-		third := react("👍")
-		s.receive(domain.Inbound{Reaction: &domain.InboundReaction{
-			Peer: peerOf(customerNumber, "Grace"), FromMe: true, TargetExternalID: "out-1", Emoji: "❤️", ProviderTime: s.store.Now().Add(time.Second),
-		}})
-		s.settle(third, inbox.CommandRefused)
-		shows("❤️")
+		s.reacts(s.message, "👍")
+		s.settle(s.reacts(s.message, ""), inbox.CommandRefused)
+		assert.Zero(t, s.count("SELECT COUNT(*) FROM messages WHERE type = 'system'"))
+		s.settled()
 	})
 }
 
@@ -365,33 +425,124 @@ func (s *sender) twice() (gone int64) {
 	return m.ID
 }
 
-// Chats become one while a change is on its way.
+// Chats become one while changes are on their way: what comes back is what the customer sees.
 func TestChangesAreUndoneAfterAMerge(t *testing.T) {
+	// earlier makes the last edit of the message one of a moment ago.
+	earlier := func(s *sender) { s.exec("UPDATE messages SET edited_at = edited_at - 1000 WHERE id = $1", s.message) }
+	for name, tt := range map[string]struct {
+		happens func(s *sender, kept, gone int64, merge func())
+		content string
+	}{
+		"one taken back": {func(s *sender, _, gone int64, merge func()) {
+			s.message = gone
+			s.file()
+			s.revoke()
+			command := s.next()
+			merge()
+			require.NotNil(s.t, s.says(s.message).RevokedAt)
+			s.settle(command, inbox.CommandRefused)
+			require.NotNil(s.t, s.says(s.message).Media)
+			assert.Equal(s.t, 1, s.count("SELECT COUNT(*) FROM messages WHERE content LIKE '%could not be taken back%'"))
+		}, "A"},
+		"one edited": {func(s *sender, _, gone int64, merge func()) {
+			s.message = gone
+			s.edit("B")
+			command := s.next()
+			merge()
+			s.shown("B", true)
+			s.settle(command, inbox.CommandRefused)
+		}, "A"},
+		"both edited, the second refused": {func(s *sender, _, gone int64, merge func()) {
+			s.edit("B")
+			earlier(s)
+			s.message = gone
+			s.edit("C")
+			merge()
+			s.shown("C", true)
+			s.settle(s.next(), inbox.CommandDone)
+			s.settle(s.next(), inbox.CommandRefused)
+		}, "B"},
+		"both edited, the first refused": {func(s *sender, _, gone int64, merge func()) {
+			s.edit("B")
+			earlier(s)
+			s.message = gone
+			s.edit("C")
+			merge()
+			s.settle(s.next(), inbox.CommandRefused)
+			s.settle(s.next(), inbox.CommandDone)
+		}, "C"},
+		"one replaced after that": {func(s *sender, _, gone int64, merge func()) {
+			s.message = gone
+			s.edit("B")
+			first := s.next()
+			merge()
+			s.edit("C")
+			s.settle(first, inbox.CommandDone)
+			s.settle(s.next(), inbox.CommandRefused)
+		}, "B"},
+		"one taken back, the other edited on the phone": {func(s *sender, _, gone int64, merge func()) {
+			s.revoke()
+			s.exec("UPDATE messages SET content = 'P', edited_at = $1 WHERE id = $2", s.store.Now(), gone)
+			merge()
+			s.settle(s.next(), inbox.CommandRefused)
+		}, "P"},
+		"one edited, the other taken back": {func(s *sender, _, gone int64, merge func()) {
+			s.edit("B")
+			s.message = gone
+			s.revoke()
+			merge()
+			s.settle(s.next(), inbox.CommandDone)
+			s.settle(s.next(), inbox.CommandRefused)
+		}, "B"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			withSender(t, func(t *testing.T, s *sender) {
+				kept, gone := s.message, s.twice()
+				tt.happens(s, kept, gone, func() {
+					s.receive(learned("Grace"))
+					require.Len(t, s.chats(), 1)
+					s.message = kept
+				})
+				s.shown(tt.content, tt.content != "A")
+				s.settled()
+			})
+		})
+	}
+}
+
+// Two reactions to one message become one with it.
+func TestReactionsAreUndoneAfterAMerge(t *testing.T) {
 	withSender(t, func(t *testing.T, s *sender) {
 		kept, gone := s.message, s.twice()
+		s.reacts(kept, "👍")
+		s.exec("UPDATE reactions SET reacted_at = reacted_at - 1000")
+		_, err := s.inbox.React(testkit.Context(t), s.who, gone, "🎉")
+		require.NoError(t, err)
+		s.receive(learned("Grace"))
+		assert.Equal(t, "🎉Ada", s.reaction())
+		s.settle(s.next(), inbox.CommandDone)
+		s.settle(s.next(), inbox.CommandRefused)
+		assert.Equal(t, "👍", s.reaction())
+		s.settled()
+	})
+}
+
+// A file that is still fetched when its message is taken back and merged is the kept message's.
+func TestAFileOfAMergedMessage(t *testing.T) {
+	withSender(t, func(t *testing.T, s *sender) {
+		kept, gone := s.message, s.twice()
+		s.exec(`INSERT INTO media (id, organization_id, channel_id, message_id, mime, state, provider_ref, created_at)
+			VALUES (7, $1, $2, $3, 'image/png', 'pending', 'r', 0)`, s.who.OrganizationID, s.channelID, gone)
+		s.exec("UPDATE messages SET media_id = 7, type = 'image' WHERE id = $1", gone)
 		s.message = gone
-		s.file()
 		s.revoke()
 		command := s.next()
 		s.receive(learned("Grace"))
-		require.Len(t, s.chats(), 1)
 		s.message = kept
-		require.NotNil(t, s.says(kept).RevokedAt)
 		s.settle(command, inbox.CommandRefused)
-		s.shown("A", false)
-		require.NotNil(t, s.says(kept).Media)
-		assert.Equal(t, 1, s.count("SELECT COUNT(*) FROM messages WHERE content LIKE '%could not be taken back%'"))
-	})
-	withSender(t, func(t *testing.T, s *sender) {
-		kept, gone := s.message, s.twice()
-		s.message = gone
-		s.edit("B")
-		command := s.next()
-		s.receive(learned("Grace"))
-		s.message = kept
-		s.shown("B", true)
-		s.settle(command, inbox.CommandRefused)
-		s.shown("A", false)
+		assert.Equal(t, domain.MediaPending, s.says(kept).Media.State)
+		require.NoError(t, s.inbox.DeleteChannel(testkit.Context(t), s.who, s.channelID))
+		assert.Equal(t, domain.MediaFailed, s.says(kept).Media.State)
 	})
 }
 
@@ -402,18 +553,16 @@ func TestRevocationsAreMerged(t *testing.T) {
 			withSender(t, func(t *testing.T, s *sender) {
 				kept, gone := s.message, s.twice()
 				if s.revoke(); elsewhere {
-					s.exec("DELETE FROM commands")
+					s.settle(s.next(), inbox.CommandDone)
 				}
 				s.message = gone
 				s.revoke()
 				s.receive(learned("Grace"))
 				s.message = kept
-				if elsewhere {
-					require.Zero(t, s.count("SELECT COUNT(*) FROM commands"))
-					return
+				if !elsewhere {
+					s.settle(s.next(), inbox.CommandDone)
 				}
-				s.settle(s.next(), inbox.CommandDone)
-				assert.Zero(t, s.count("SELECT COUNT(*) FROM commands"))
+				s.settled()
 				assert.NotNil(t, s.says(kept).RevokedAt)
 			})
 		})
@@ -461,7 +610,7 @@ func TestChangesThatMeet(t *testing.T) {
 			s.revoke()
 			command := s.next()
 			s.meet(func(tx *store.Tx, meeting func()) error {
-				_, err := tx.AbandonCommand(command)
+				_, _, err := tx.AbandonCommand(command)
 				meeting()
 				return err
 			}, s.takenBackOnThePhone)
@@ -480,6 +629,26 @@ func TestChangesThatMeet(t *testing.T) {
 				defer meeting()
 				return tx.FinishCommand(due[0].Command)
 			}, func() { s.settle(due[1].Command, inbox.CommandDone) })
+			assert.Equal(t, 1, s.count("SELECT COUNT(*) FROM media WHERE state = 'deleted'"))
+		},
+		"one lets go of a file, the other's chat is deleted": func(t *testing.T, s *sender) {
+			s.file()
+			chat, _ := s.beside()
+			s.revoke()
+			command := s.next()
+			s.meet(func(tx *store.Tx, meeting func()) error {
+				defer meeting()
+				return tx.FinishCommand(command)
+			}, func() { assert.NoError(t, s.inbox.DeleteChat(testkit.Context(t), s.who, chat)) })
+			assert.Equal(t, 1, s.count("SELECT COUNT(*) FROM media WHERE state = 'deleted'"))
+		},
+		"both chats with a file are deleted": func(t *testing.T, s *sender) {
+			s.file()
+			chat, _ := s.beside()
+			s.meet(func(tx *store.Tx, meeting func()) error {
+				defer meeting()
+				return tx.DeleteChat(s.chatID)
+			}, func() { assert.NoError(t, s.inbox.DeleteChat(testkit.Context(t), s.who, chat)) })
 			assert.Equal(t, 1, s.count("SELECT COUNT(*) FROM media WHERE state = 'deleted'"))
 		},
 		"edited and the chat deleted": func(t *testing.T, s *sender) {
