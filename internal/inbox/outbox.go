@@ -325,7 +325,11 @@ func (s *Service) SettleCommand(ctx context.Context, organizationID int64, lease
 			return tx.PostponeCommand(c.ID, tx.Now().Add(max(retryDelay(c.Attempts), wait)), true)
 		}
 		if outcome == CommandDone {
-			return tx.FinishCommand(c)
+			messageID, changed, err := tx.FinishCommand(c)
+			if err != nil || !changed {
+				return err
+			}
+			return s.restored(tx, messageID)
 		}
 		abandoned, missed, err := tx.AbandonCommand(c)
 		if err != nil {

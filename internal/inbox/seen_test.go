@@ -1,7 +1,6 @@
 package inbox_test
 
 import (
-	"sync"
 	"testing"
 	"time"
 
@@ -150,12 +149,19 @@ func (s *sender) beside() (chat, message int64) {
 	return chat, m.ID
 }
 
-// editedOnThePhone is what the owner of the number does to the message there.
-func (s *sender) editedOnThePhone(content string) {
+// editedOnThePhone is what the owner of the number did to the message there, so long ago.
+func (s *sender) editedOnThePhone(content string, ago time.Duration) {
 	s.receive(domain.Inbound{Edit: &domain.InboundEdit{
 		Peer: peerOf(customerNumber, "Grace"), By: &domain.Author{FromMe: true}, TargetExternalID: "out-1", Content: content,
-		ProviderTime: s.store.Now().Add(time.Second),
+		ProviderTime: s.store.Now().Add(-ago),
 	}})
+}
+
+// waited makes what waits have waited for so long.
+func (s *sender) waited(long time.Duration) {
+	s.exec("UPDATE commands SET created_at = created_at - $1", long.Milliseconds())
+	s.exec("UPDATE messages SET edited_at = edited_at - $1", long.Milliseconds())
+	s.exec("UPDATE reactions SET reacted_at = reacted_at - $1", long.Milliseconds())
 }
 
 func (s *sender) takenBackOnThePhone() {
@@ -239,23 +245,47 @@ func TestChangesUponChangesAreUndone(t *testing.T) {
 		"edited on the phone, then again": {func(s *sender) {
 			s.edit("B")
 			first := s.next()
-			s.editedOnThePhone("P")
+			s.editedOnThePhone("P", -time.Second)
 			s.edit("C")
 			s.settle(first, inbox.CommandRefused)
 			s.settle(s.next(), inbox.CommandRefused)
 		}, "P"},
 		"edited on the phone, then taken back": {func(s *sender) {
 			s.edit("B")
-			s.editedOnThePhone("P")
+			s.editedOnThePhone("P", -time.Second)
 			s.revoke()
 			s.settle(s.next(), inbox.CommandRefused)
 			s.settle(s.next(), inbox.CommandRefused)
 		}, "P"},
 		"taken back, then edited on the phone": {func(s *sender) {
 			s.revoke()
-			s.editedOnThePhone("P")
+			s.editedOnThePhone("P", -time.Second)
 			s.settle(s.next(), inbox.CommandRefused)
 		}, "P"},
+		"edited on the phone while ours was held up": {func(s *sender) {
+			s.edit("B")
+			s.waited(5 * time.Minute)
+			s.editedOnThePhone("P", 2*time.Minute)
+			s.shown("P", true)
+			s.settle(s.next(), inbox.CommandDone)
+			assert.Contains(s.t, s.lastUpdate(), `"content":"B"`)
+		}, "B"},
+		"edited on the phone just after ours": {func(s *sender) {
+			s.edit("B")
+			s.waited(5 * time.Second)
+			s.editedOnThePhone("P", time.Second)
+			s.settle(s.next(), inbox.CommandDone)
+		}, "P"},
+		"edited on the phone before ours, told late": {func(s *sender) {
+			s.edit("B")
+			s.editedOnThePhone("P", time.Second)
+			s.settle(s.next(), inbox.CommandDone)
+		}, "B"},
+		"edited to and fro": {func(s *sender) {
+			s.edit("B")
+			s.edit("A")
+			s.settle(s.next(), inbox.CommandRefused)
+		}, "A"},
 		"edit accepted, revocation refused": {func(s *sender) {
 			s.edit("B")
 			s.revoke()
@@ -369,6 +399,12 @@ func TestRefusedReactionsAreUndone(t *testing.T) {
 			s.settle(s.reacts(s.message, "👍"), inbox.CommandRefused)
 			s.reactedOnThePhone("❤️", time.Minute)
 		}, "❤️Otto"},
+		"and one of the phone while ours was held up": {func(s *sender) {
+			command := s.reacts(s.message, "👍")
+			s.waited(5 * time.Minute)
+			s.reactedOnThePhone("❤️", 2*time.Minute)
+			s.settle(command, inbox.CommandDone)
+		}, "👍"},
 		"beside an old one of the phone": {func(s *sender) {
 			s.settle(s.reacts(s.message, "🎉"), inbox.CommandDone)
 			command := s.reacts(s.message, "😀")
@@ -412,273 +448,4 @@ func TestASharedFileOutlivesTheOtherChat(t *testing.T) {
 		require.NotNil(t, s.says(s.message).Media)
 		assert.Equal(t, domain.MediaReady, s.says(s.message).Media.State)
 	})
-}
-
-// twice puts the message into a second chat as well, of an address that turns out to be the same person's.
-func (s *sender) twice() (gone int64) {
-	s.exec("UPDATE channels SET kind = 'whatsapp'")
-	s.receive(from(byLID(""), "2", "by my LID", s.store.Now()))
-	m, _, err := s.inbox.Send(testkit.Context(s.t), s.who, inbox.SendInput{ChatID: s.other(), Content: "A"})
-	require.NoError(s.t, err)
-	s.exec("UPDATE messages SET status = 'sent', external_id = 'out-1', sent_at = $1 WHERE id = $2", s.store.Now(), m.ID)
-	s.exec("UPDATE messages SET channel_kind = 'whatsapp'")
-	return m.ID
-}
-
-// Chats become one while changes are on their way: what comes back is what the customer sees.
-func TestChangesAreUndoneAfterAMerge(t *testing.T) {
-	// earlier makes the last edit of the message one of a moment ago.
-	earlier := func(s *sender) { s.exec("UPDATE messages SET edited_at = edited_at - 1000 WHERE id = $1", s.message) }
-	for name, tt := range map[string]struct {
-		happens func(s *sender, kept, gone int64, merge func())
-		content string
-	}{
-		"one taken back": {func(s *sender, _, gone int64, merge func()) {
-			s.message = gone
-			s.file()
-			s.revoke()
-			command := s.next()
-			merge()
-			require.NotNil(s.t, s.says(s.message).RevokedAt)
-			s.settle(command, inbox.CommandRefused)
-			require.NotNil(s.t, s.says(s.message).Media)
-			assert.Equal(s.t, 1, s.count("SELECT COUNT(*) FROM messages WHERE content LIKE '%could not be taken back%'"))
-		}, "A"},
-		"one edited": {func(s *sender, _, gone int64, merge func()) {
-			s.message = gone
-			s.edit("B")
-			command := s.next()
-			merge()
-			s.shown("B", true)
-			s.settle(command, inbox.CommandRefused)
-		}, "A"},
-		"both edited, the second refused": {func(s *sender, _, gone int64, merge func()) {
-			s.edit("B")
-			earlier(s)
-			s.message = gone
-			s.edit("C")
-			merge()
-			s.shown("C", true)
-			s.settle(s.next(), inbox.CommandDone)
-			s.settle(s.next(), inbox.CommandRefused)
-		}, "B"},
-		"both edited, the first refused": {func(s *sender, _, gone int64, merge func()) {
-			s.edit("B")
-			earlier(s)
-			s.message = gone
-			s.edit("C")
-			merge()
-			s.settle(s.next(), inbox.CommandRefused)
-			s.settle(s.next(), inbox.CommandDone)
-		}, "C"},
-		"one replaced after that": {func(s *sender, _, gone int64, merge func()) {
-			s.message = gone
-			s.edit("B")
-			first := s.next()
-			merge()
-			s.edit("C")
-			s.settle(first, inbox.CommandDone)
-			s.settle(s.next(), inbox.CommandRefused)
-		}, "B"},
-		"one taken back, the other edited on the phone": {func(s *sender, _, gone int64, merge func()) {
-			s.revoke()
-			s.exec("UPDATE messages SET content = 'P', edited_at = $1 WHERE id = $2", s.store.Now(), gone)
-			merge()
-			s.settle(s.next(), inbox.CommandRefused)
-		}, "P"},
-		"one edited, the other taken back": {func(s *sender, _, gone int64, merge func()) {
-			s.edit("B")
-			s.message = gone
-			s.revoke()
-			merge()
-			s.settle(s.next(), inbox.CommandDone)
-			s.settle(s.next(), inbox.CommandRefused)
-		}, "B"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			withSender(t, func(t *testing.T, s *sender) {
-				kept, gone := s.message, s.twice()
-				tt.happens(s, kept, gone, func() {
-					s.receive(learned("Grace"))
-					require.Len(t, s.chats(), 1)
-					s.message = kept
-				})
-				s.shown(tt.content, tt.content != "A")
-				s.settled()
-			})
-		})
-	}
-}
-
-// Two reactions to one message become one with it.
-func TestReactionsAreUndoneAfterAMerge(t *testing.T) {
-	withSender(t, func(t *testing.T, s *sender) {
-		kept, gone := s.message, s.twice()
-		s.reacts(kept, "👍")
-		s.exec("UPDATE reactions SET reacted_at = reacted_at - 1000")
-		_, err := s.inbox.React(testkit.Context(t), s.who, gone, "🎉")
-		require.NoError(t, err)
-		s.receive(learned("Grace"))
-		assert.Equal(t, "🎉Ada", s.reaction())
-		s.settle(s.next(), inbox.CommandDone)
-		s.settle(s.next(), inbox.CommandRefused)
-		assert.Equal(t, "👍", s.reaction())
-		s.settled()
-	})
-}
-
-// A file that is still fetched when its message is taken back and merged is the kept message's.
-func TestAFileOfAMergedMessage(t *testing.T) {
-	withSender(t, func(t *testing.T, s *sender) {
-		kept, gone := s.message, s.twice()
-		s.exec(`INSERT INTO media (id, organization_id, channel_id, message_id, mime, state, provider_ref, created_at)
-			VALUES (7, $1, $2, $3, 'image/png', 'pending', 'r', 0)`, s.who.OrganizationID, s.channelID, gone)
-		s.exec("UPDATE messages SET media_id = 7, type = 'image' WHERE id = $1", gone)
-		s.message = gone
-		s.revoke()
-		command := s.next()
-		s.receive(learned("Grace"))
-		s.message = kept
-		s.settle(command, inbox.CommandRefused)
-		assert.Equal(t, domain.MediaPending, s.says(kept).Media.State)
-		require.NoError(t, s.inbox.DeleteChannel(testkit.Context(t), s.who, s.channelID))
-		assert.Equal(t, domain.MediaFailed, s.says(kept).Media.State)
-	})
-}
-
-// The same message was taken back in both chats before they became one: what the provider says of one holds for both.
-func TestRevocationsAreMerged(t *testing.T) {
-	for name, elsewhere := range map[string]bool{"both by us": false, "one on the phone": true} {
-		t.Run(name, func(t *testing.T) {
-			withSender(t, func(t *testing.T, s *sender) {
-				kept, gone := s.message, s.twice()
-				if s.revoke(); elsewhere {
-					s.settle(s.next(), inbox.CommandDone)
-				}
-				s.message = gone
-				s.revoke()
-				s.receive(learned("Grace"))
-				s.message = kept
-				if !elsewhere {
-					s.settle(s.next(), inbox.CommandDone)
-				}
-				s.settled()
-				assert.NotNil(t, s.says(kept).RevokedAt)
-			})
-		})
-	}
-}
-
-// waiters waits until so many of the database's connections wait for a lock.
-func (s *sender) waiters(n int) {
-	s.t.Helper()
-	testkit.Eventually(s.t, "somebody to wait for a lock", func() bool {
-		return s.count("SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'") >= n
-	})
-}
-
-// meet runs a transaction, which calls meeting to wait until second waits for it.
-func (s *sender) meet(first func(tx *store.Tx, meeting func()) error, second func()) {
-	s.t.Helper()
-	reached, goOn, ended := make(chan struct{}), make(chan struct{}), make(chan error, 1)
-	var once sync.Once
-	go func() {
-		_, err := s.store.InOrg(testkit.Context(s.t), s.who.OrganizationID, func(tx *store.Tx) error {
-			return first(tx, func() {
-				once.Do(func() { close(reached) })
-				<-goOn
-			})
-		})
-		ended <- err
-	}()
-	<-reached
-	over := make(chan struct{})
-	go func() {
-		defer close(over)
-		second()
-	}()
-	s.waiters(1)
-	close(goOn)
-	require.NoError(s.t, <-ended)
-	<-over
-}
-
-// Two transactions meet on one message or file: what both know holds in the end.
-func TestChangesThatMeet(t *testing.T) {
-	for name, test := range map[string]func(t *testing.T, s *sender){
-		"refused and taken back on the phone": func(t *testing.T, s *sender) {
-			s.revoke()
-			command := s.next()
-			s.meet(func(tx *store.Tx, meeting func()) error {
-				_, _, err := tx.AbandonCommand(command)
-				meeting()
-				return err
-			}, s.takenBackOnThePhone)
-			assert.NotNil(t, s.says(s.message).RevokedAt)
-		},
-		"two let go of a file": func(t *testing.T, s *sender) {
-			s.file()
-			_, other := s.beside()
-			s.revoke()
-			_, err := s.inbox.Revoke(testkit.Context(t), s.who, other)
-			require.NoError(t, err)
-			due, err := s.store.DueCommands(testkit.Context(t), store.CommandSearch{ChannelID: s.channelID, Limit: 10})
-			require.NoError(t, err)
-			require.Len(t, due, 2)
-			s.meet(func(tx *store.Tx, meeting func()) error {
-				defer meeting()
-				return tx.FinishCommand(due[0].Command)
-			}, func() { s.settle(due[1].Command, inbox.CommandDone) })
-			assert.Equal(t, 1, s.count("SELECT COUNT(*) FROM media WHERE state = 'deleted'"))
-		},
-		"one lets go of a file, the other's chat is deleted": func(t *testing.T, s *sender) {
-			s.file()
-			chat, _ := s.beside()
-			s.revoke()
-			command := s.next()
-			s.meet(func(tx *store.Tx, meeting func()) error {
-				defer meeting()
-				return tx.FinishCommand(command)
-			}, func() { assert.NoError(t, s.inbox.DeleteChat(testkit.Context(t), s.who, chat)) })
-			assert.Equal(t, 1, s.count("SELECT COUNT(*) FROM media WHERE state = 'deleted'"))
-		},
-		"both chats with a file are deleted": func(t *testing.T, s *sender) {
-			s.file()
-			chat, _ := s.beside()
-			s.meet(func(tx *store.Tx, meeting func()) error {
-				defer meeting()
-				return tx.DeleteChat(s.chatID)
-			}, func() { assert.NoError(t, s.inbox.DeleteChat(testkit.Context(t), s.who, chat)) })
-			assert.Equal(t, 1, s.count("SELECT COUNT(*) FROM media WHERE state = 'deleted'"))
-		},
-		"edited and the chat deleted": func(t *testing.T, s *sender) {
-			s.edit("B")
-			edits, deletes := 0, 0 // tries
-			s.meet(func(tx *store.Tx, meeting func()) error {
-				edits++
-				if _, err := tx.LockMessage(s.message); err != nil {
-					return err
-				}
-				meeting()
-				return tx.EnqueueChange(domain.Command{ChannelID: s.channelID, ChatID: s.chatID, MessageID: s.message, Kind: domain.CommandEdit, Value: "C"})
-			}, func() {
-				_, err := s.store.InOrg(testkit.Context(t), s.who.OrganizationID, func(tx *store.Tx) error {
-					deletes++
-					return tx.DeleteChat(s.chatID)
-				})
-				assert.NoError(t, err)
-			})
-			assert.Empty(t, s.chats())
-			assert.Equal(t, []int{1, 1}, []int{edits, deletes}, "the database had to untie them")
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			withSender(t, func(t *testing.T, s *sender) {
-				if !s.store.Postgres() {
-					return // SQLite has one writer
-				}
-				test(t, s)
-			})
-		})
-	}
 }

@@ -2,6 +2,7 @@ package store
 
 import (
 	"fmt"
+	"time"
 
 	"switchboard/internal/domain"
 )
@@ -40,13 +41,14 @@ func (p part) kinds() []domain.CommandKind {
 }
 
 // seen is what the customer sees of a message: its text, file and place and when
-// it was edited, or our reaction, whose it is and when it was given.
+// it was edited, or our reaction, whose it is and when it was given. ToldAt is when
+// that was done elsewhere, on the phone perhaps.
 type seen struct {
 	Content    string
 	MediaID    *int64
 	Location   *string
 	SenderName string
-	At         *domain.Time
+	At, ToldAt *domain.Time
 }
 
 // newer reports whether s is of a later moment than other.
@@ -81,40 +83,59 @@ func (tx *Tx) present(messageID int64, of part) (now seen, err error) {
 }
 
 func (tx *Tx) seenOf(messageID int64, of part) (s seen, found bool, err error) {
-	result := tx.db.Raw("SELECT content, media_id, location, sender_name, at FROM message_seen WHERE message_id = ? AND part = ?", messageID, of).Scan(&s)
+	result := tx.db.Raw("SELECT content, media_id, location, sender_name, at, told_at FROM message_seen WHERE message_id = ? AND part = ?", messageID, of).Scan(&s)
 	return s, result.RowsAffected == 1, result.Error
 }
 
 func (tx *Tx) putSeen(messageID int64, of part, s seen) error {
-	return tx.db.Exec(`INSERT INTO message_seen (message_id, part, content, media_id, location, sender_name, at) VALUES (?, ?, ?, ?, ?, ?, ?)
+	return tx.db.Exec(`INSERT INTO message_seen (message_id, part, content, media_id, location, sender_name, at, told_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 		ON CONFLICT (message_id, part) DO UPDATE SET content = excluded.content, media_id = excluded.media_id, location = excluded.location,
-			sender_name = excluded.sender_name, at = excluded.at`,
-		messageID, of, s.Content, s.MediaID, s.Location, s.SenderName, s.At).Error
+			sender_name = excluded.sender_name, at = excluded.at, told_at = excluded.told_at`,
+		messageID, of, s.Content, s.MediaID, s.Location, s.SenderName, s.At, s.ToldAt).Error
 }
 
-// FinishCommand removes a command that the provider has carried out.
-func (tx *Tx) FinishCommand(c domain.Command) error {
-	messageID, _, err := tx.dropCommand(c)
+// underWay is longer than a command is under way to the provider.
+const underWay = time.Minute
+
+// FinishCommand removes a command that the provider has carried out. changed tells
+// that the message shows something else now than before, as the customer does.
+func (tx *Tx) FinishCommand(c domain.Command) (messageID int64, changed bool, err error) {
+	messageID, asked, err := tx.dropCommand(c)
 	of := partOf(c.Kind)
 	switch {
 	case err != nil || of == "":
-		return err
+		return messageID, false, err
 	case c.Kind == domain.CommandRevoke:
-		return tx.forget(messageID)
+		return messageID, false, tx.forget(messageID)
 	}
-	// Others may wait on top of it, one that has replaced it among them. Which
-	// operator it was is not known any more.
-	err = tx.db.Exec("UPDATE message_seen SET content = ?, sender_name = '', at = ? WHERE message_id = ? AND part = ?", c.Value, tx.now, messageID, of).Error
-	if err != nil {
-		return fmt.Errorf("note what the customer sees of message %d: %w", messageID, err)
+	s, found, err := tx.seenOf(messageID, of)
+	if err != nil || !found {
+		return messageID, false, err
 	}
-	return tx.confirm(messageID, of)
+	if told := deref(s.ToldAt); told == 0 || told < asked || told.Add(underWay) < tx.now { // else what was done elsewhere may be later
+		// Others may wait on top of this, one that has replaced it among them. Which
+		// operator it was is not known any more.
+		s.Content, s.SenderName, s.At, s.ToldAt = c.Value, "", &tx.now, nil
+		if err := tx.putSeen(messageID, of, s); err != nil {
+			return messageID, false, fmt.Errorf("note what the customer sees of message %d: %w", messageID, err)
+		}
+	}
+	changed, err = tx.settle(messageID, of, s)
+	return messageID, changed, err
 }
 
-// confirm forgets what the customer sees of a message when nothing waits any more.
-func (tx *Tx) confirm(messageID int64, of part) error {
-	return tx.forgetSeen("s.message_id = ? AND s.part = ? AND NOT EXISTS (SELECT 1 FROM commands k WHERE k.message_id = s.message_id AND k.kind IN ?)",
-		messageID, of, of.kinds())
+// settle makes a message what the customer sees when nothing waits any more, and
+// forgets that then.
+func (tx *Tx) settle(messageID int64, of part, s seen) (changed bool, err error) {
+	var waiting int
+	err = tx.db.Raw("SELECT COUNT(*) FROM commands WHERE message_id = ? AND kind IN ?", messageID, of.kinds()).Scan(&waiting).Error
+	if err != nil || waiting > 0 {
+		return false, err
+	}
+	if changed, err = tx.restore(messageID, of, s); err != nil {
+		return false, fmt.Errorf("show what the customer sees of message %d: %w", messageID, err)
+	}
+	return changed, tx.forgetSeen("s.message_id = ? AND s.part = ?", messageID, of)
 }
 
 // Abandoned is a command that was given up.
@@ -129,33 +150,27 @@ type Abandoned struct {
 // else waits, the message shows again what the customer sees. missed is false if
 // nobody misses it: a newer one has replaced it, or the customer sees it anyway.
 func (tx *Tx) AbandonCommand(c domain.Command) (gone Abandoned, missed bool, err error) {
-	messageID, dropped, err := tx.dropCommand(c)
+	messageID, asked, err := tx.dropCommand(c)
 	gone.MessageID = messageID
 	of := partOf(c.Kind)
-	if err != nil || !dropped || of == "" {
-		return gone, dropped, err
+	if err != nil || asked == 0 || of == "" {
+		return gone, asked != 0, err
 	}
 	s, found, err := tx.seenOf(messageID, of)
 	if err != nil || !found && of == partMessage {
 		return gone, true, err
 	}
-	var waiting int
-	err = tx.db.Raw("SELECT COUNT(*) FROM commands WHERE message_id = ? AND kind IN ?", messageID, of.kinds()).Scan(&waiting).Error
-	if err == nil && waiting == 0 {
-		gone.Restored, err = tx.restore(messageID, of, s)
-	}
-	if err == nil {
-		err = tx.confirm(messageID, of)
-	}
+	gone.Restored, err = tx.settle(messageID, of, s)
 	return gone, c.Kind == domain.CommandRevoke || s.Content != c.Value, err
 }
 
-// restore makes a message, or our reaction to it, what the customer sees.
+// restore makes a message, or our reaction to it, what the customer sees. It may
+// say the same already, and not have been edited.
 func (tx *Tx) restore(messageID int64, of part, s seen) (changed bool, err error) {
 	query := `UPDATE messages SET content = ?, media_id = CASE WHEN revoked_at IS NULL THEN media_id ELSE ? END,
 			location = CASE WHEN revoked_at IS NULL THEN location ELSE ? END, edited_at = ?, revoked_at = NULL
-		WHERE id = ? AND organization_id = ? AND (revoked_at IS NOT NULL OR content <> ?)`
-	args := []any{s.Content, s.MediaID, s.Location, s.At, messageID, tx.organizationID, s.Content}
+		WHERE id = ? AND organization_id = ? AND (revoked_at IS NOT NULL OR content <> ? OR edited_at IS NOT NULL AND ?)`
+	args := []any{s.Content, s.MediaID, s.Location, s.At, messageID, tx.organizationID, s.Content, s.At == nil}
 	if of == partReaction {
 		query = "UPDATE reactions SET emoji = ?, sender_name = ?, reacted_at = ? WHERE message_id = ? AND sender_key = ? AND emoji <> ?"
 		args = []any{s.Content, s.SenderName, deref(s.At), messageID, SenderMe, s.Content}
@@ -172,8 +187,8 @@ func (tx *Tx) EditedElsewhere(messageID int64, content string, at domain.Time) (
 	if changed, err = tx.EditMessage(messageID, content, at); err != nil {
 		return false, err
 	}
-	err = tx.db.Exec("UPDATE message_seen SET content = ?, at = ? WHERE message_id = ? AND part = ? AND (at IS NULL OR at <= ?)",
-		content, at, messageID, partMessage, at).Error
+	err = tx.db.Exec("UPDATE message_seen SET content = ?, at = ?, told_at = ? WHERE message_id = ? AND part = ? AND (at IS NULL OR at <= ?)",
+		content, at, at, messageID, partMessage, at).Error
 	return changed, err
 }
 
@@ -185,8 +200,8 @@ func (tx *Tx) ReactedElsewhere(messageID int64, name, emoji string, at domain.Ti
 	if changed, err = tx.SetReaction(messageID, SenderMe, name, true, emoji, at); err != nil {
 		return false, err
 	}
-	err = tx.db.Exec("UPDATE message_seen SET content = ?, sender_name = ?, at = ? WHERE message_id = ? AND part = ? AND (at IS NULL OR at <= ?)",
-		emoji, name, at, messageID, partReaction, at).Error
+	err = tx.db.Exec("UPDATE message_seen SET content = ?, sender_name = ?, at = ?, told_at = ? WHERE message_id = ? AND part = ? AND (at IS NULL OR at <= ?)",
+		emoji, name, at, at, messageID, partReaction, at).Error
 	return changed, err
 }
 
@@ -244,22 +259,25 @@ func (tx *Tx) holdMessage(id int64) error {
 }
 
 // dropCommand removes a command and returns the message that it is about by now,
-// locked: chats may have been merged since the command was read. dropped is false
-// when a newer command has replaced it.
-func (tx *Tx) dropCommand(c domain.Command) (messageID int64, dropped bool, err error) {
-	// The newer one is about the same message, under this id or what it was merged into.
-	err = tx.db.Raw(`SELECT COALESCE((SELECT message_id FROM commands WHERE id = ?), (SELECT id FROM messages WHERE id = ?),
-			(SELECT MIN(id) FROM messages WHERE channel_id = ? AND external_id = ? AND from_me = ?), 0)`,
-		c.ID, c.MessageID, c.ChannelID, c.TargetExternalID, c.TargetFromMe).Scan(&messageID).Error
-	if err == nil {
-		err = tx.holdMessage(messageID)
+// locked: chats may have been merged since the command was read, or while the lock
+// was waited for. asked is when it was enqueued, 0 when a newer one has replaced it.
+func (tx *Tx) dropCommand(c domain.Command) (messageID int64, asked domain.Time, err error) {
+	for held := int64(-1); held != messageID; {
+		held = messageID
+		// A newer one is about the same message, under this id or what it was merged into.
+		err = tx.db.Raw(`SELECT COALESCE((SELECT message_id FROM commands WHERE id = ?), (SELECT id FROM messages WHERE id = ?),
+				(SELECT MIN(id) FROM messages WHERE channel_id = ? AND external_id = ? AND from_me = ?), 0)`,
+			c.ID, c.MessageID, c.ChannelID, c.TargetExternalID, c.TargetFromMe).Scan(&messageID).Error
+		if err == nil && held != messageID {
+			err = tx.holdMessage(messageID)
+		}
+		if err != nil {
+			return 0, 0, fmt.Errorf("look for command %d: %w", c.ID, err)
+		}
 	}
+	err = tx.db.Raw("DELETE FROM commands WHERE id = ? AND organization_id = ? RETURNING created_at", c.ID, tx.organizationID).Scan(&asked).Error
 	if err != nil {
-		return 0, false, fmt.Errorf("look for command %d: %w", c.ID, err)
+		return 0, 0, fmt.Errorf("remove command %d: %w", c.ID, err)
 	}
-	result := tx.db.Exec("DELETE FROM commands WHERE id = ? AND organization_id = ?", c.ID, tx.organizationID)
-	if result.Error != nil {
-		return 0, false, fmt.Errorf("remove command %d: %w", c.ID, result.Error)
-	}
-	return messageID, result.RowsAffected == 1, nil
+	return messageID, asked, nil
 }

@@ -182,24 +182,24 @@ func (tx *Tx) EditMessage(messageID int64, content string, at domain.Time) (chan
 // RevokeMessage marks a message as taken back. What it said and showed goes, and
 // what is kept of it (EnqueueChange).
 func (tx *Tx) RevokeMessage(messageID int64, at domain.Time) (changed bool, err error) {
+	if changed, err = tx.HideMessage(messageID, at); err != nil {
+		return false, err
+	}
+	return changed, tx.forget(messageID)
+}
+
+// HideMessage marks a message as taken back. Its file goes, unless it is kept.
+func (tx *Tx) HideMessage(messageID int64, at domain.Time) (changed bool, err error) {
 	var media *int64
 	if err := tx.db.Raw("SELECT media_id FROM messages WHERE id = ?"+tx.forUpdate(), messageID).Scan(&media).Error; err != nil {
 		return false, fmt.Errorf("read the file of message %d: %w", messageID, err)
 	}
-	if changed, err = tx.HideMessage(messageID, at); err != nil {
-		return false, err
-	}
-	if err = tx.forget(messageID); err != nil || media == nil {
-		return changed, err
-	}
-	return changed, tx.releaseMedia(*media)
-}
-
-// HideMessage marks a message as taken back and leaves its file where it is.
-func (tx *Tx) HideMessage(messageID int64, at domain.Time) (changed bool, err error) {
 	result := tx.db.Exec(`UPDATE messages SET revoked_at = ?, content = '', media_id = NULL, location = NULL
 		WHERE id = ? AND organization_id = ? AND revoked_at IS NULL`, at, messageID, tx.organizationID)
-	return result.RowsAffected == 1, result.Error
+	if result.Error != nil || media == nil {
+		return result.RowsAffected == 1, result.Error
+	}
+	return result.RowsAffected == 1, tx.releaseMedia(*media)
 }
 
 // RefreshLast brings the line under a chat's name up to an edit or revocation

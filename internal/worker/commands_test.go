@@ -21,7 +21,7 @@ import (
 )
 
 func (w *world) command(id, chatID, messageID int64, kind domain.CommandKind, value string) {
-	w.exec("INSERT INTO commands (id, organization_id, channel_id, chat_id, message_id, kind, value, created_at) VALUES (%d, 1, 1, %d, %d, '%s', '%s', 0)",
+	w.exec("INSERT INTO commands (id, organization_id, channel_id, chat_id, message_id, kind, value, created_at) VALUES (%d, 1, 1, %d, %d, '%s', '%s', 1)",
 		id, chatID, messageID, kind, value)
 }
 

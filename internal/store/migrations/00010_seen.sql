@@ -9,6 +9,7 @@ CREATE TABLE message_seen (
     location    TEXT,
     sender_name TEXT   NOT NULL DEFAULT '', -- of the reaction
     at          BIGINT, -- of the last edit, or of the reaction
+    told_at     BIGINT, -- when that was done elsewhere, as the provider tells
     PRIMARY KEY (message_id, part)
 );
 CREATE INDEX message_seen_media ON message_seen (media_id) WHERE media_id IS NOT NULL;
