@@ -111,6 +111,7 @@ func (w *world) killOnTheWayOut(queued, claimed *organization) []*send {
 func (w *world) killOnTheWayBack(received, inEffect, answered *organization) []*send {
 	w.t.Helper()
 	victim := w.workers[0]
+	w.awaitServing(victim) // it has just taken over, and its ways are cut soon
 	sends, requests := w.holdSends(received, "received", 0, holds{telegram.FaultHang, cloudapi.FaultHang, whatsapp.FaultLose})
 	acting, answers := w.holdSends(inEffect, "in effect", 1, holds{telegram.FaultAcceptHang, cloudapi.FaultAcceptHang, whatsapp.FaultNoAck})
 	waiting, delays := w.holdSends(answered, "answered", 1, holds{bot: telegram.FaultDelay, cloud: cloudapi.FaultDelay})

@@ -60,6 +60,20 @@ func (w *world) startWorker() *worker {
 	return x
 }
 
+// awaitServing waits until a worker, the only one, has opened every channel: what was sent to it meanwhile says so of some.
+func (w *world) awaitServing(x *worker) {
+	w.t.Helper()
+	testkit.EventuallyNoError(w.t, "all channels to be open", func(ctx context.Context) error {
+		closed := 0
+		err := w.query(ctx, "SELECT count(*) FROM channels WHERE enabled AND NOT (state = 'connected' AND state_worker = $1)", []any{x.name},
+			func(r pgx.Rows) error { return r.Scan(&closed) })
+		if err == nil && closed > 0 {
+			err = fmt.Errorf("%d channels are not connected by %s", closed, x.name)
+		}
+		return err
+	})
+}
+
 // killWorker ends a worker as a power cut would: what it has under way is lost, also what waits on a way that is cut.
 func (w *world) killWorker(x *worker) {
 	x.kill()
