@@ -115,6 +115,17 @@ func cuts(w http.ResponseWriter, _ *http.Request) {
 	}
 }
 
+// breaks closes the connection within the answer. Where none has begun, a client asks again by itself, as often as it has old
+// connections.
+func breaks(w http.ResponseWriter, _ *http.Request) {
+	conn, buffered, err := w.(http.Hijacker).Hijack()
+	if err == nil {
+		_, _ = buffered.WriteString("HTTP/1.1 200 OK\r\n")
+		_ = buffered.Flush()
+		_ = conn.Close()
+	}
+}
+
 // hangs until the caller gives up.
 func hangs(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }
 
