@@ -60,7 +60,7 @@ func (w *world) startWorker() *worker {
 	return x
 }
 
-// awaitServing waits until a worker, the only one, has opened every channel: what was sent to it meanwhile says so of some.
+// awaitServing waits until a worker, the only one, has opened every channel.
 func (w *world) awaitServing(x *worker) {
 	w.t.Helper()
 	testkit.EventuallyNoError(w.t, "all channels to be open", func(ctx context.Context) error {

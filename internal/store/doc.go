@@ -21,6 +21,9 @@
 //   - A chat with a queued message has a row in outbox: triggers see to that,
 //     whoever queues it. A claim locks the rows that it looks at, or passes them
 //     over, so that what is queued beside it never loses its place.
+//   - What operators see of a message and customers do not, since a change of ours
+//     waits for the provider, can be put back: message_seen has what the customer
+//     sees while there is such a command, and no row without one.
 //   - Locks are taken in the order lease, contact, chat, message, command, file,
 //     counter row. An action on one message locks that first, and its chat when it
 //     is told of.

@@ -262,7 +262,7 @@ func (tx *Tx) holdMessage(id int64) error {
 // locked: chats may have been merged since the command was read, or while the lock
 // was waited for. asked is when it was enqueued, 0 when a newer one has replaced it.
 func (tx *Tx) dropCommand(c domain.Command) (messageID int64, asked domain.Time, err error) {
-	for held := int64(-1); held != messageID; {
+	for held := int64(-1); held != messageID && partOf(c.Kind) != ""; { // a read receipt changes no message
 		held = messageID
 		// A newer one is about the same message, under this id or what it was merged into.
 		err = tx.db.Raw(`SELECT COALESCE((SELECT message_id FROM commands WHERE id = ?), (SELECT id FROM messages WHERE id = ?),
